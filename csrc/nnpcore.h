@@ -1,0 +1,198 @@
+/* nnpcore.h - neural-network interatomic potentials (Behler-Parrinello, MSR): the public C interface.
+ *
+ *   nnp_model* m;  nnp_workspace* w;
+ *   if (nnp_model_load("si.nnp", &m) || nnp_workspace_new(m, NULL, &w)) die(nnp_last_error());
+ *   nnp_results r = {0};  r.energy = &e;  r.forces = f;           (outputs not wanted stay NULL)
+ *   nnp_compute(m, w, n_total, species, x, &neigh, &r);           (host's list, ghosts included)
+ *   nnp_compute_cell(m, w, n, species, x, cell, pbc, &r);         (own list, periodic images)
+ *
+ * Conventions
+ *   arrays      row-major, owned by the caller, read or written during the call only
+ *   units       eV, Angstrom, amu, fs, K; nothing is converted
+ *   outputs     of nnp_compute* are ADDED to what the arrays hold, so that potentials can be stacked
+ *   errors      every int function returns NNP_OK (0) or an NNP_ERR_* code, and leaves its outputs
+ *               unspecified on error; nnp_last_error() has the text for the calling thread
+ *   threads     an nnp_model never changes after loading: share it freely. An nnp_workspace (nnp_md,
+ *               nnp_trainer) is scratch for one caller at a time. No global state besides the error text.
+ *   determinism the same inputs and options give bitwise equal results for any number of threads
+ *   versions    names and numbers below never change meaning; structs grow at their end only
+ */
+#ifndef NNPCORE_H
+#define NNPCORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NNP_VERSION_MAJOR 0
+#define NNP_VERSION_MINOR 1
+#define NNP_VERSION_PATCH 0
+#define NNP_VERSION       (NNP_VERSION_MAJOR * 10000 + NNP_VERSION_MINOR * 100 + NNP_VERSION_PATCH)
+
+#if defined(_WIN32) && defined(NNP_SHARED)
+#ifdef NNP_BUILD
+#define NNP_API __declspec(dllexport)
+#else
+#define NNP_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
+#define NNP_API __attribute__((visibility("default")))
+#else
+#define NNP_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- status ------------------------------------------------------------------------------- */
+
+enum {
+    NNP_OK = 0,
+    NNP_ERR_ARGUMENT = 1, /* a NULL, negative or non-finite argument */
+    NNP_ERR_MEMORY = 2,   /* allocation failed */
+    NNP_ERR_FILE = 3,     /* cannot open or read */
+    NNP_ERR_FORMAT = 4,   /* not a model file, or a damaged one */
+    NNP_ERR_VERSION = 5,  /* a model file newer than this library */
+    NNP_ERR_SPECIES = 6,  /* an atom's species is not in the model */
+    NNP_ERR_GEOMETRY = 7, /* singular cell, or atoms on top of each other */
+    NNP_ERR_DIVERGED = 8, /* energies, forces or positions stopped being finite or reasonable */
+    NNP_ERR_INTERNAL = 255
+};
+
+/* Text of the calling thread's last error; valid until its next nnp_ call. Never NULL. */
+NNP_API const char* nnp_last_error(void);
+
+/* NNP_VERSION of the library in use; compare with the header's. */
+NNP_API int nnp_version(void);
+
+/* Threads an unset n_threads stands for; 1 in a serial build. */
+NNP_API int nnp_max_threads(void);
+NNP_API int nnp_has_openmp(void);
+
+/* "baseline", "avx2" or "avx512": the instruction set in use (environment: NNPCORE_ISA). */
+NNP_API const char* nnp_isa(void);
+
+/* ---- model -------------------------------------------------------------------------------- */
+
+typedef struct nnp_model nnp_model;
+
+/* Read a model; *out is set only on success. Release with nnp_model_free(). */
+NNP_API int nnp_model_load(const char* path, nnp_model** out);
+
+/* The same from memory, for hosts whose rank 0 reads the file and broadcasts it. */
+NNP_API int nnp_model_parse(const void* data, size_t size, nnp_model** out);
+
+/* NULL is allowed. */
+NNP_API void nnp_model_free(nnp_model* model);
+
+NNP_API double nnp_model_cutoff(const nnp_model* model); /* largest cutoff radius, Angstrom */
+NNP_API int nnp_model_n_species(const nnp_model* model);
+NNP_API const char* nnp_model_species(const nnp_model* model, int s); /* "Si"; lives with model */
+NNP_API double nnp_model_mass(const nnp_model* model, int s);         /* amu */
+NNP_API const char* nnp_model_units(const nnp_model* model);          /* "eV Angstrom" */
+
+/* Trainable numbers as one vector; order: docs/model-file.md. */
+NNP_API int64_t nnp_model_n_parameters(const nnp_model* model);
+NNP_API const double* nnp_model_parameters(const nnp_model* model);
+NNP_API int nnp_model_n_fingerprints(const nnp_model* model, int s);
+
+/* ---- workspace ---------------------------------------------------------------------------- */
+
+typedef struct nnp_workspace nnp_workspace;
+
+enum { NNP_F64 = 0, NNP_F32 = 1 }; /* F32: float arithmetic, double sums and outputs */
+
+typedef struct nnp_options {
+    size_t size;   /* sizeof(nnp_options), set by nnp_default_options() */
+    int n_threads; /* 0: OpenMP's default */
+    int precision; /* NNP_F64 or NNP_F32 */
+    double skin;   /* nnp_compute_cell() reuses its list until an atom moved skin/2; 0: never */
+} nnp_options;
+
+NNP_API void nnp_default_options(nnp_options* options);
+
+/* options may be NULL for the defaults. The model must outlive the workspace. */
+NNP_API int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out);
+NNP_API void nnp_workspace_free(nnp_workspace* work);
+
+/* ---- energies and forces ------------------------------------------------------------------ */
+
+/* Full list of the neighbours of the n_rows atoms whose energy is wanted: LAMMPS' layout. */
+typedef struct nnp_neighbors {
+    int n_rows;              /* list->inum */
+    const int* rows;         /* list->ilist, or NULL for 0 .. n_rows-1 */
+    const int* count;        /* list->numneigh, by atom */
+    const int* const* index; /* list->firstneigh, by atom */
+    int mask;                /* ANDed with every index: NEIGHMASK in LAMMPS, -1 elsewhere */
+} nnp_neighbors;
+
+/* What to compute: each pointer may be NULL. Everything is added to. */
+typedef struct nnp_results {
+    double* energy;   /* [1] */
+    double* energies; /* [n] of each atom */
+    double* forces;   /* [n][3] minus the gradient of the summed energy */
+    double* virial;   /* [6] xx yy zz xy xz yz of W = -sum r_ij (x) dE/dr_ij; stress = -W/V */
+    double* virials;  /* [n][9] of each atom, row-major: what acts on atom i is credited to i */
+} nnp_results;
+
+/* Host's own list. species[i] is 0 .. n_species-1, or -1 for an atom to be ignored;
+ * x is [n_total][3] with ghost atoms in place; forces on ghosts are written too. */
+NNP_API int nnp_compute(const nnp_model* model, nnp_workspace* work, int n_total, const int* species,
+                        const double* x, const nnp_neighbors* neighbors, const nnp_results* results);
+
+/* Own list. cell is [3][3], one lattice vector a row, or NULL for an isolated system;
+ * pbc is [3] booleans or NULL for all true. Cells smaller than the cutoff are handled. */
+NNP_API int nnp_compute_cell(const nnp_model* model, nnp_workspace* work, int n, const int* species,
+                             const double* x, const double* cell, const int* pbc,
+                             const nnp_results* results);
+
+/* ---- loss gradient ------------------------------------------------------------------------ */
+
+typedef struct nnp_trainer nnp_trainer;
+
+enum { NNP_LOSS_SQUARE = 0, NNP_LOSS_HUBER = 1 };
+
+/* L = 1/n_b sum_b weight_b [ w_energy l(dE/N) + w_force mean l(dF) + w_stress mean l(dsigma) ] over the
+ * n_b frames b of a batch; l(d) = d^2, or Huber's with its delta in the units of the residual
+ * (l = d^2/2 below delta, delta (|d| - delta/2) above). Means run over 3N components and 6 Voigt ones. */
+typedef struct nnp_loss {
+    size_t size; /* sizeof(nnp_loss) */
+    int kind;
+    double w_energy, w_force, w_stress;
+    double delta_energy, delta_force, delta_stress; /* eV, eV/A, eV/A^3 */
+} nnp_loss;
+
+/* The labels a frame has; missing ones are NULL and take no part in the loss. */
+typedef struct nnp_labels {
+    const double* energy; /* [1] eV, total */
+    const double* forces; /* [n][3] eV/A */
+    const double* stress; /* [6] eV/A^3, Voigt xx yy zz yz xz xy, tension positive */
+    double weight;
+} nnp_labels;
+
+/* Frames are kept with their neighbour lists; model gives architecture, E0 and baseline. */
+NNP_API int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trainer** out);
+NNP_API void nnp_trainer_free(nnp_trainer* trainer);
+NNP_API int nnp_trainer_add(nnp_trainer* trainer, int n, const int* species, const double* x,
+                            const double* cell, const int* pbc, const nnp_labels* labels);
+NNP_API int nnp_trainer_n_frames(const nnp_trainer* trainer);
+NNP_API size_t nnp_trainer_bytes(const nnp_trainer* trainer);
+
+/* Loss and its gradient with respect to theta [n_parameters], of the frames listed.
+ * terms is [4]: total, energy, force, stress part. grad [n_parameters] is overwritten; may be NULL. */
+NNP_API int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
+                                 const int* frames, double* terms, double* grad);
+
+/* Predictions for the frames listed, one after the other; each may be NULL. Overwritten, not added to.
+ * energies [n_batch], forces [sum n][3], stresses [n_batch][6] Voigt. */
+NNP_API int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,
+                                double* energies, double* forces, double* stresses);
+
+/* Network inputs G of every atom of one frame: out is [n][max n_fingerprints], rows padded with 0. */
+NNP_API int nnp_trainer_fingerprints(nnp_trainer* trainer, const double* theta, int frame, double* out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NNPCORE_H */

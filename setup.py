@@ -1,0 +1,81 @@
+"""Build nnpcore._core: the C core and its Cython binding in one extension, with OpenMP where it works."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+OPENMP_TEST = r"""
+#include <omp.h>
+#include <stdio.h>
+int main(void) {
+    int n = 0;
+#pragma omp parallel
+    {
+#pragma omp atomic
+        n++;
+    }
+    printf("%d %d\n", n, omp_get_max_threads());
+    return 0;
+}
+"""
+
+
+def openmp_flags(compiler):
+    """(compile flags, link flags) that enable OpenMP, ([], []) if a test program does not run with it."""
+    if os.environ.get("NNPCORE_OPENMP", "1") == "0":
+        return [], []
+    if sys.platform == "darwin":
+        candidates = [(["-Xpreprocessor", "-fopenmp"], ["-lomp"]), (["-fopenmp"], ["-fopenmp"])]
+    else:
+        candidates = [(["-fopenmp"], ["-fopenmp"])]
+    for compile_flags, link_flags in candidates:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "omp.c")
+            source.write_text(OPENMP_TEST)
+            try:
+                objects = compiler.compile([str(source)], output_dir=folder, extra_postargs=compile_flags)
+                compiler.link_executable(objects, "omp", output_dir=folder, extra_postargs=link_flags)
+                out = subprocess.run([str(Path(folder, "omp"))], capture_output=True, check=True).stdout.split()
+            except Exception as error:
+                print(f"nnpcore: OpenMP test with {compile_flags} failed: {error}", file=sys.stderr)
+                continue
+            if out[0] == out[1]:
+                return compile_flags, link_flags
+    return [], []
+
+
+class BuildExt(build_ext):
+    """build_ext that adds OpenMP flags once the compiler is known; says so when it builds serially."""
+
+    def build_extensions(self):
+        compile_flags, link_flags = openmp_flags(self.compiler)
+        if not compile_flags:
+            print("nnpcore: building the serial version (no OpenMP)", file=sys.stderr)
+        for extension in self.extensions:
+            extension.extra_compile_args += compile_flags
+            extension.extra_link_args += link_flags
+        super().build_extensions()
+
+
+core = Extension(
+    "nnpcore._core",
+    ["nnpcore/_core.pyx", *sorted(str(p) for p in Path("csrc").glob("*.c"))],
+    include_dirs=["csrc"],
+    depends=[*sorted(str(p) for p in Path("csrc").rglob("*.h")), *sorted(str(p) for p in Path("nnpcore").glob("*.pxi"))],
+    extra_compile_args=os.environ.get("NNPCORE_CFLAGS", "-O3 -fno-math-errno").split(),
+)
+
+setup(
+    packages=["nnpcore", "nnpcore.csrc"],
+    package_dir={"nnpcore.csrc": "csrc"},
+    package_data={"nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu"]},
+    ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
+    cmdclass={"build_ext": BuildExt},
+    zip_safe=False,
+)
