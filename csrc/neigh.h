@@ -41,6 +41,8 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
 /* New positions (caller's order), same cell: refreshes list->x, ghosts included. Returns the largest squared
  * displacement since the build (NaN or infinite positions give INFINITY). */
 double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads);
+/* The same with x in list order (row by row). */
+double nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads);
 
 /* Fills reverse_first and reverse (the force gather needs them; a bare list does not). */
 int nnp_neigh_reverse(nnp_neigh* list, int n_threads);

@@ -1,0 +1,1 @@
+# compute: see csrc/nnpcore.h

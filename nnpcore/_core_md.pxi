@@ -1,0 +1,1 @@
+# md: see csrc/nnpcore.h

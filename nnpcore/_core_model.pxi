@@ -1,0 +1,1 @@
+# model: see csrc/nnpcore.h

@@ -1,0 +1,1 @@
+# neighbors: see csrc/nnpcore.h

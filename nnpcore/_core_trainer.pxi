@@ -1,0 +1,1 @@
+# trainer: see csrc/nnpcore.h
