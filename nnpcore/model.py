@@ -72,7 +72,8 @@ class Model:
 
         species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
         start of the short-range branch, 0 for none. n2, n3: fingerprints of every channel, or lists [S][S] and
-        [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers. e0 (eV, 0 by default), mass (amu,
+        [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such
+        lists, one a species. e0 (eV, 0 by default), mass (amu,
         standard weights by default): one number, a list, or {symbol: number}. baseline: a Model with a classical
         potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
         """
@@ -80,17 +81,17 @@ class Model:
         n = len(species)
         n2 = msr.expand_counts(n2, "n2", n, n)
         n3 = msr.expand_counts(n3, "n3", n, msr.n_channels(n))
-        hidden = _check_widths(hidden)
+        hidden = _check_hidden(hidden, n)
         spec = _common("msr", species, mass, e0)
         rc = _number(rc, "rc")
         rc3 = rc if rc3 is None else _number(rc3, "rc3")
         spec["msr"] = {"rc": rc, "rc3": rc3, "rs": _number(rs, "rs"), "n2": n2, "n3": n3}
-        spec["network"] = [{"hidden": hidden, "activation": ["tanh"] * len(hidden)} for _ in species]
+        spec["network"] = [{"hidden": widths, "activation": ["tanh"] * len(widths)} for widths in hidden]
         if baseline is not None:
             spec["baseline"] = _baseline_list(baseline)
         shapes = {}
         for s, symbol in enumerate(species):
-            shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden)
+            shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden[s])
         _check_size(shapes)
         tensors = msr.init_msr(np.random.default_rng(seed), shapes)
         return cls({**spec, "code_version": __version__, **_check_info(info or {})}, tensors)
@@ -494,15 +495,16 @@ def _check_info(info):
     return info
 
 
-def _check_widths(hidden):
+def _check_hidden(hidden, n):
+    """Layer widths for each of n species: one list for all, or n lists."""
     try:
-        hidden = list(hidden)
-        widths = [int(n) for n in hidden]
-    except (TypeError, ValueError):
-        widths = [0]
-    if any(n < 1 for n in widths) or widths != hidden:
-        raise InputError(f"hidden: expected a list of layer widths, got {hidden!r}")
-    return widths
+        lists = [list(widths) for widths in hidden] if hidden and np.ndim(hidden[0]) else [list(hidden)] * n
+        checked = [[int(width) for width in widths] for widths in lists]
+    except (TypeError, ValueError, KeyError):
+        lists, checked = [], None
+    if checked != lists or len(lists) != n or any(width < 1 for widths in lists for width in widths):
+        raise InputError(f"hidden: expected a list of layer widths, or {n} such lists, got {hidden!r}")
+    return checked
 
 
 def _check_size(shapes):
