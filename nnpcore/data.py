@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .validate import InputError
+
 HARTREE = 27.211386245988  # eV, CODATA 2018
 BOHR = 0.529177210903  # A
 KCAL_MOL = 0.0433641042617  # eV
@@ -27,7 +29,7 @@ UNITS = {
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Unusable data: the message names file, frame and array."""
 
 

@@ -43,6 +43,25 @@ class Diverged(RuntimeError):
     """The loss or its gradient stopped being finite; the last checkpoint and best.nnp are from before."""
 
 
+def initialised(model, trainer, frames, n_frames=20):
+    """The model with network inputs of mean 0 and variance 1 over the atoms of up to n_frames frames, evenly chosen.
+
+    Per fingerprint: mu takes the mean of ln(F + 1e-3), the first layer's weights are divided by the standard deviation
+    (at least 0.05: an input that hardly varies is not noise to be blown up). trainer holds the frames as its first ones.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int))
+    inputs = [trainer.fingerprints(model.theta, int(i)) for i in chosen]
+    elements = np.concatenate([np.array(frames[i].species) for i in chosen])
+    theta, inputs = np.array(model.theta), np.concatenate(inputs)
+    for s, symbol in enumerate(model.species):
+        g = inputs[elements == symbol][:, : model.n_fingerprints[s]]
+        if len(g):
+            theta[model.slices[f"msr.{symbol}.mu"]] += g.mean(axis=0)
+            weight = theta[model.slices[f"net.{symbol}.0.weight"]].reshape(g.shape[1], -1)
+            weight /= np.maximum(g.std(axis=0), 0.05)[:, None]
+    return model.replace(theta=theta)
+
+
 @dataclass
 class Result:
     """What a run leaves: the best model, its score and epoch, metrics rows, and why it stopped.
@@ -138,7 +157,7 @@ class Training:
         self.separate_validation = n_valid > 0
         self.valid_indices = np.arange(n, n + n_valid, dtype=np.int32) if n_valid else np.arange(n, dtype=np.int32)
         self.labels = Labels(self.valid_frames)
-        self.exponents = np.asarray(model.exponent_mask, dtype=bool)
+        self.exponents = model.exponents
         self.n_batches = -(-n // settings.train.batch)
         theta = np.array(model.theta, dtype=np.float64)
         o = settings.optimizer
@@ -325,7 +344,7 @@ class Training:
             "data_sha256": self.hash,
             "validation": {k[6:]: v for k, v in (row or {}).items() if k.startswith("valid_")},
         }
-        return self.model.with_theta(s.best, training=strict_json(training))
+        return self.model.replace(theta=s.best, info={**self.model.info, "training": strict_json(training)})
 
     # ---- where a run stands ----
 
