@@ -43,7 +43,9 @@ def train(settings, overrides=(), resume=False, dry_run=False, callback=None, qu
         return None
     with checkpoint.FolderLock(folder) as lock:
         if not resume and (folder / "last.ckpt").exists():
-            raise config.ConfigError(f"{folder}: holds a run; --resume goes on with it, train.folder names another place")
+            raise config.ConfigError(
+                f"{folder}: holds a run; --resume goes on with it, train.folder names another place"
+            )
         training = Training(model, sets["train"], sets["valid"], settings, folder, quiet=quiet, lock=lock)
         if not (resume and training.resume()):
             training.initialise()
@@ -114,8 +116,12 @@ def describe(settings, sets, model):
     lines = []
     for name, frames in sets.items():
         kinds = sorted({f.config_type for f in frames} - {""})
-        labels = ", ".join(f"{sum(getattr(f, q) is not None for f in frames)} {q}" for q in ("energy", "forces", "stress"))
-        lines.append(f"{name}: {len(frames)} frames, {sum(map(len, frames))} atoms; labels: {labels}; {' '.join(kinds)}")
+        labels = ", ".join(
+            f"{sum(getattr(f, q) is not None for f in frames)} {q}" for q in ("energy", "forces", "stress")
+        )
+        lines.append(
+            f"{name}: {len(frames)} frames, {sum(map(len, frames))} atoms; labels: {labels}; {' '.join(kinds)}"
+        )
     lines.append(f"species: {' '.join(model.species)}; E0 eV: {' '.join(f'{e:.6g}' for e in model.e0)}")
     n_batches = -(-len(sets["train"]) // settings.train.batch)
     lines.append(f"model: {len(model.theta)} parameters; {n_batches} steps an epoch")
@@ -148,7 +154,7 @@ def finish(folder, training, result, test=None, quiet=False):
 
 
 def write_parity(path, labels, predicted):
-    """parity_*.npz: energy and predicted_energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3, size [B] atoms."""
+    """size [B] atoms; energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3, and each with predicted_ before it."""
     buffer = io.BytesIO()
     arrays = {"size": labels.size, "energy": labels.energy, "forces": labels.forces, "stress": labels.stress}
     arrays.update(zip(("predicted_energy", "predicted_forces", "predicted_stress"), predicted, strict=True))

@@ -47,7 +47,7 @@ def initialised(model, trainer, frames, n_frames=20):
     """The model with network inputs of mean 0 and variance 1 over the atoms of up to n_frames frames, evenly chosen.
 
     Per fingerprint: mu takes the mean of ln(F + 1e-3), the first layer's weights are divided by the standard deviation
-    (at least 0.05: an input that hardly varies is not noise to be blown up). trainer holds the frames as its first ones.
+    (at least 0.05: an input that hardly varies is not noise to be blown up). trainer holds the frames, first.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int))
     inputs = [trainer.fingerprints(model.theta, int(i)) for i in chosen]
@@ -274,8 +274,14 @@ class Training:
 
     def _diverged(self, chosen, why):
         frames = data.names([self.train_frames[i] for i in chosen])
-        kept = f"; {self.folder / 'last.ckpt'} and best.nnp (epoch {self.state.best_epoch:g}) are kept" if self.folder else ""
-        text = f"diverged at step {self.state.optimizer.step + 1}, learning rate {self.lr:.3g}, on {frames}: {why}{kept}"
+        kept = (
+            f"; {self.folder / 'last.ckpt'} and best.nnp (epoch {self.state.best_epoch:g}) are kept"
+            if self.folder
+            else ""
+        )
+        text = (
+            f"diverged at step {self.state.optimizer.step + 1}, learning rate {self.lr:.3g}, on {frames}: {why}{kept}"
+        )
         self.progress.line(text)
         raise Diverged(text)
 
@@ -379,7 +385,7 @@ class Training:
         return {"kind": {"square": 0, "huber": 1}[c.kind], **weights, **deltas}
 
     def _shuffled(self, epoch):
-        """Order of the training frames in an epoch: Philox keyed by the seed and the epoch (key [seed, 0] is split()'s)."""
+        """Order of the training frames in an epoch: Philox keyed by seed and epoch (key [seed, 0] is data.split()'s)."""
         generator = np.random.Generator(np.random.Philox(key=[self.config.train.seed, epoch + 1]))
         return generator.permutation(len(self.train_frames)).astype(np.int64)
 
