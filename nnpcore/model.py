@@ -93,7 +93,7 @@ class Model:
             shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden)
         _check_size(shapes)
         tensors = msr.init_msr(np.random.default_rng(seed), shapes)
-        return cls({**spec, "code_version": __version__, **(info or {})}, tensors)
+        return cls({**spec, "code_version": __version__, **_check_info(info or {})}, tensors)
 
     @classmethod
     def stillinger_weber(cls, name):
@@ -142,15 +142,13 @@ class Model:
     def replace(self, theta=None, tensors=None, e0=None, mass=None, baseline=None, info=None):
         """A copy with other parameters, E0 (eV), masses (amu), baseline or annotations. Raises InputError."""
         metadata = self.metadata
+        if info is not None:
+            metadata = {**{key: metadata[key] for key in self._spec}, **_check_info(info)}
         for key, value in (("e0", e0), ("mass", mass)):
             if value is not None:
                 metadata[key] = _per_species(value, key, self.species)
         if baseline is not None:
             metadata["baseline"] = _baseline_list(baseline)
-        if info is not None:
-            metadata = {**{key: metadata[key] for key in self._spec}, **info}
-            if baseline is not None:
-                metadata["baseline"] = _baseline_list(baseline)
         new = type(self)(metadata, self.tensors if tensors is None else tensors)
         if theta is not None:
             new.theta = theta
@@ -176,7 +174,7 @@ class Model:
     @property
     def metadata(self):
         """Everything the file's JSON document holds: architecture and info. A copy."""
-        return copy.deepcopy({**self._spec, **self.info})
+        return copy.deepcopy({**self._spec, **_check_info(self.info)})
 
     @property
     def method(self):
@@ -454,12 +452,21 @@ def _check_symbols(species):
     return species
 
 
+def _check_info(info):
+    """Annotations, which must leave the names of the architecture alone."""
+    taken = [key for key in info if key in ARCHITECTURE or not isinstance(key, str)]
+    if taken:
+        raise InputError(f"info: {taken[0]!r} cannot be the name of an annotation")
+    return info
+
+
 def _check_widths(hidden):
     try:
+        hidden = list(hidden)
         widths = [int(n) for n in hidden]
     except (TypeError, ValueError):
         widths = [0]
-    if any(n < 1 for n in widths) or widths != list(hidden):
+    if any(n < 1 for n in widths) or widths != hidden:
         raise InputError(f"hidden: expected a list of layer widths, got {hidden!r}")
     return widths
 
