@@ -250,8 +250,8 @@ def composition(frames, species):
 def reference_energies(frames, species, how="fit"):
     """E0, eV a species: {symbol: value}.
 
-    how: a table {symbol: eV}; "isolated", the energies of the frames with one atom; "none", zero; or "fit", least
-    squares of the energy per atom over the compositions x: E/N = c + x . d. A direction of composition is followed only where
+    how: a table {symbol: eV}; "isolated", the energies of one-atom frames; "none", zero; or "fit", least squares
+    of the energy per atom over the compositions x: E/N = c + x . d. A direction of composition is followed only where
     it explains energy differences at least twice as large as what the fit leaves over, and d has minimum norm, so
     that one or nearly one composition gives one constant for all species instead of huge opposite numbers.
     """

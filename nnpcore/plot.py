@@ -1,4 +1,4 @@
-"""Figures: learning curves, parity, radial distribution functions, learned pair functions. Matplotlib is imported here only.
+"""Figures: learning curves, parity, radial distribution functions, pair functions. Matplotlib is imported here only.
 
 Every function returns a matplotlib Figure that belongs to no window; available() tells whether there is matplotlib.
 """

@@ -1,4 +1,4 @@
-"""What a long run says: a tqdm bar on a terminal, elsewhere plain lines with ETA and finish time; every line in a log."""
+"""What a long run says: a tqdm bar on a terminal, elsewhere plain lines with ETA and finish time; lines go to a log."""
 
 import sys
 import time

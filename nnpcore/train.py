@@ -154,7 +154,7 @@ def finish(folder, training, result, test=None, quiet=False):
 
 
 def write_parity(path, labels, predicted):
-    """size [B] atoms; energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3, and each with predicted_ before it."""
+    """size [B] atoms; energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3; each also as predicted_ ..."""
     buffer = io.BytesIO()
     arrays = {"size": labels.size, "energy": labels.energy, "forces": labels.forces, "stress": labels.stress}
     arrays.update(zip(("predicted_energy", "predicted_forces", "predicted_stress"), predicted, strict=True))

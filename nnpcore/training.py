@@ -385,7 +385,7 @@ class Training:
         return {"kind": {"square": 0, "huber": 1}[c.kind], **weights, **deltas}
 
     def _shuffled(self, epoch):
-        """Order of the training frames in an epoch: Philox keyed by seed and epoch (key [seed, 0] is data.split()'s)."""
+        """Order of the training frames in an epoch: Philox keyed by seed and epoch (0 is data.split()'s)."""
         generator = np.random.Generator(np.random.Philox(key=[self.config.train.seed, epoch + 1]))
         return generator.permutation(len(self.train_frames)).astype(np.int64)
 
