@@ -1,8 +1,8 @@
 """Dimers and trimers from deep inside to beyond the cutoff: the energy is the integral of the force.
 
 A jump at a cutoff passes finite differences, virials and periodicity; only this and NVE see it. The cosine cutoffs
-and the short-range branch have kinks in higher derivatives at RC, RC3 and RS: the grid has those on its nodes, so that no interval
-straddles one, for the equal sides of an equilateral trimer and for r and 2r of a straight one.
+and the short-range branch have kinks in higher derivatives at RC, RC3 and RS: the grid has those on its nodes, so
+that no interval straddles one, for the equal sides of an equilateral trimer and for r and 2r of a straight one.
 """
 
 import numpy as np
