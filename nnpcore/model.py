@@ -1,0 +1,530 @@
+"""A potential as data: architecture, parameters in NumPy, annotations; the .nnp file (docs/model-file.md)."""
+
+import copy
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, files, msr
+from .elements import MASSES, NUMBERS
+from .validate import InputError
+
+SCHEMA = 1
+UNITS = "eV Angstrom"
+ARCHITECTURE = ("schema", "method", "species", "mass", "e0", "units", "msr", "network", "baseline")
+"""Metadata keys that the core interprets; the others are annotations."""
+
+MAX_FILE = 1 << 32  # bytes, as in csrc/modelfile.c
+
+STILLINGER_WEBER = {
+    # J. Phys. Chem. B 113, 4008 (2009): eps = 6.189 kcal/mol; one molecule is one particle, named "O"
+    "mW": {"species": "O", "mass": 18.015, "epsilon": 0.2683805, "sigma": 2.3925, "lambda": 23.15},
+    # Phys. Rev. B 31, 5262 (1985)
+    "Si": {"species": "Si", "mass": 28.0855, "epsilon": 2.1683, "sigma": 2.0951, "lambda": 21.0},
+}
+
+
+class ModelFileError(InputError):
+    """A file that is not a model, is damaged, or is newer than this version; .code is the core's NNP_ERR_ number."""
+
+    def __init__(self, text, code):
+        super().__init__(text)
+        self.code = code
+
+
+class Model:
+    """A potential. Fixed architecture; parameters `theta`; free annotations `info` (a dict that JSON can hold).
+
+    Make one with Model.msr(), Model.stillinger_weber(), Model.lennard_jones(), Model.zbl() or load(). Every
+    instance has passed the checks of the C core. Energies in eV, lengths in Å, masses in amu.
+    """
+
+    def __init__(self, metadata, tensors=None):
+        """metadata: the dict of docs/model-file.md; tensors: {name: array} of its architecture. InputError."""
+        metadata = copy.deepcopy(metadata)
+        self._spec = {key: metadata.pop(key) for key in ARCHITECTURE if key in metadata}
+        self.info = metadata
+        self._shapes = self._tensor_shapes()
+        self._set(self._flatten(tensors or {}))
+
+    # ---- makers ----
+
+    @classmethod
+    def msr(
+        cls,
+        species,
+        rc,
+        rc3=None,
+        n2=5,
+        n3=5,
+        hidden=(25, 25),
+        rs=0.0,
+        seed=0,
+        e0=None,
+        mass=None,
+        baseline=None,
+        info=None,
+    ):
+        """New MSR model with random parameters (msr.init_msr). Raises InputError.
+
+        species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
+        start of the short-range branch, 0 for none. n2, n3: fingerprints of every channel, or lists [S][S] and
+        [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers. e0 (eV, 0 by default), mass (amu,
+        standard weights by default): one number, a list, or {symbol: number}. baseline: a Model with a classical
+        potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
+        """
+        species = _check_symbols(species)
+        n = len(species)
+        n2 = msr.expand_counts(n2, "n2", n, n)
+        n3 = msr.expand_counts(n3, "n3", n, msr.n_channels(n))
+        hidden = _check_widths(hidden)
+        spec = _common("msr", species, mass, e0)
+        rc = _number(rc, "rc")
+        rc3 = rc if rc3 is None else _number(rc3, "rc3")
+        spec["msr"] = {"rc": rc, "rc3": rc3, "rs": _number(rs, "rs"), "n2": n2, "n3": n3}
+        spec["network"] = [{"hidden": hidden, "activation": ["tanh"] * len(hidden)} for _ in species]
+        if baseline is not None:
+            spec["baseline"] = _baseline_list(baseline)
+        shapes = {}
+        for s, symbol in enumerate(species):
+            shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden)
+        _check_size(shapes)
+        tensors = msr.init_msr(np.random.default_rng(seed), shapes)
+        return cls({**spec, "code_version": __version__, **_check_info(info or {})}, tensors)
+
+    @classmethod
+    def stillinger_weber(cls, name):
+        """Stillinger-Weber "mW" water (one particle a molecule, species "O", 18.015 amu) or "Si". InputError."""
+        if name not in STILLINGER_WEBER:
+            raise InputError(f"stillinger_weber: {name!r} is not one of {', '.join(STILLINGER_WEBER)}")
+        own = dict(STILLINGER_WEBER[name])
+        spec = _common("baseline", [own.pop("species")], own.pop("mass"), None)
+        # fmt: off
+        sw = {"kind": "sw", "species": list(spec["species"]), **own, "a": 1.8, "gamma": 1.2, "cos_theta0": -1.0 / 3.0,
+              "A": 7.049556277, "B": 0.6022245584, "p": 4.0, "q": 0.0}
+        # fmt: on
+        return cls({**spec, "baseline": [sw], "name": f"Stillinger-Weber {name}", "code_version": __version__})
+
+    @classmethod
+    def lennard_jones(cls, species, epsilon, sigma, cutoff, switch_on=None, mass=None):
+        """Lennard-Jones of one species, or of every pair of several; eV, Å. Switched off from switch_on
+        (0.8 cutoff by default) to cutoff. epsilon, sigma: numbers, or [S][S] symmetric tables. InputError."""
+        spec = _common("baseline", _check_symbols(species), mass, None)
+        species = spec["species"]
+        cutoff = _number(cutoff, "cutoff")
+        switch_on = 0.8 * cutoff if switch_on is None else _number(switch_on, "switch_on")
+        epsilon = _symmetric(epsilon, "epsilon", len(species))
+        sigma = _symmetric(sigma, "sigma", len(species))
+        pairs = [(s, t) for s in range(len(species)) for t in range(s, len(species))]
+        terms = [
+            {
+                "kind": "lj",
+                "species": [species[s], species[t]],
+                "epsilon": epsilon[s][t],
+                "sigma": sigma[s][t],
+                "cutoff": cutoff,
+                "switch_on": switch_on,
+            }
+            for s, t in pairs
+        ]
+        return cls({**spec, "baseline": terms, "name": "Lennard-Jones", "code_version": __version__})
+
+    @classmethod
+    def zbl(cls, species, inner, outer, mass=None):
+        """ZBL screened nuclear repulsion between all species, switched off from inner to outer (Å). InputError."""
+        spec = _common("baseline", _check_symbols(species), mass, None)
+        term = {"kind": "zbl", "inner": _number(inner, "inner"), "outer": _number(outer, "outer")}
+        return cls({**spec, "baseline": [term], "name": "ZBL", "code_version": __version__})
+
+    def replace(self, theta=None, tensors=None, e0=None, mass=None, baseline=None, info=None):
+        """A copy with other parameters, E0 (eV), masses (amu), baseline or annotations. Raises InputError."""
+        metadata = self.metadata
+        if info is not None:
+            metadata = {**{key: metadata[key] for key in self._spec}, **_check_info(info)}
+        for key, value in (("e0", e0), ("mass", mass)):
+            if value is not None:
+                metadata[key] = _per_species(value, key, self.species)
+        if baseline is not None:
+            metadata["baseline"] = _baseline_list(baseline)
+        new = type(self)(metadata, self.tensors if tensors is None else tensors)
+        if theta is not None:
+            new.theta = theta
+        return new
+
+    # ---- architecture ----
+
+    def _tensor_shapes(self):
+        """{name: shape} in theta's order; a spec too odd for that is left to the core's checks."""
+        shapes = {}
+        if self._spec.get("method") != "msr":
+            return shapes
+        try:
+            for s, symbol in enumerate(self._spec["species"]):
+                counts = self._spec["msr"]
+                hidden = self._spec["network"][s]["hidden"]
+                shapes |= msr.tensor_shapes(symbol, counts["n2"][s], counts["n3"][s], hidden)
+        except (KeyError, IndexError, TypeError) as error:
+            raise InputError(f"model: metadata incomplete or of the wrong kind ({error})") from None
+        _check_size(shapes)
+        return shapes
+
+    @property
+    def metadata(self):
+        """Everything the file's JSON document holds: architecture and info. A copy."""
+        return copy.deepcopy({**self._spec, **_check_info(self.info)})
+
+    @property
+    def method(self):
+        """ "msr", or "baseline" for a classical potential alone."""
+        return self._spec["method"]
+
+    @property
+    def species(self):
+        """Element symbols in the order of species indices."""
+        return list(self._spec["species"])
+
+    @property
+    def numbers(self):
+        """Atomic numbers of the species."""
+        return [NUMBERS[symbol] for symbol in self._spec["species"]]
+
+    @property
+    def mass(self):
+        """Masses in amu, float64 [S]."""
+        return np.array(self._spec["mass"], dtype=np.float64)
+
+    @property
+    def e0(self):
+        """Energies of the isolated atoms, or fitted ones, in eV, float64 [S]."""
+        return np.array(self._spec["e0"], dtype=np.float64)
+
+    @property
+    def baseline(self):
+        """Classical potentials as in the file, a list of dicts."""
+        return copy.deepcopy(self._spec.get("baseline", []))
+
+    @property
+    def cutoff(self):
+        """Largest cutoff radius in Å."""
+        return self._core.cutoff
+
+    @property
+    def n_fingerprints(self):
+        """Network inputs of every species."""
+        return self._core.n_fingerprints
+
+    @property
+    def core(self):
+        """The compiled core's object for this state (nnpcore._core.Model); a new one after theta was set."""
+        return self._core
+
+    # ---- parameters ----
+
+    def _flatten(self, tensors):
+        extra = set(tensors) - set(self._shapes)
+        missing = [name for name in self._shapes if name not in tensors]
+        if extra or missing:
+            names = [f"{name!r} is missing" for name in missing] + [f"{name!r} is not in it" for name in sorted(extra)]
+            raise InputError(f"tensors: do not fit the architecture: {', '.join(names[:4])}")
+        parts = [np.empty(0)]
+        for name, shape in self._shapes.items():
+            value = np.asarray(tensors[name], dtype=np.float64)
+            if value.shape != shape:
+                raise InputError(f"tensors: {name!r} has shape {list(value.shape)}, expected {list(shape)}")
+            parts.append(value.ravel())
+        return np.concatenate(parts)
+
+    def _set(self, theta):
+        """Take theta [n_parameters] over, if the core accepts it."""
+        core = _parse(_encode(self.metadata, self._shapes, theta), "model", InputError)
+        theta.flags.writeable = False
+        self._theta, self._core = theta, core
+
+    @property
+    def theta(self):
+        """All trainable numbers, float64 [n_parameters], read-only; assign a new vector. Order: docs/model-file.md."""
+        return self._theta
+
+    @theta.setter
+    def theta(self, value):
+        value = np.array(value, dtype=np.float64)
+        if value.shape != self._theta.shape:
+            raise InputError(f"theta: expected shape [{self._theta.size}], got {list(value.shape)}")
+        self._set(value)
+
+    @property
+    def n_parameters(self):
+        return self._theta.size
+
+    @property
+    def slices(self):
+        """{tensor name: slice of theta}, in order."""
+        slices, start = {}, 0
+        for name, shape in self._shapes.items():
+            stop = start + int(np.prod(shape))
+            slices[name] = slice(start, stop)
+            start = stop
+        return slices
+
+    @property
+    def tensors(self):
+        """{tensor name: float64 array}, read-only views of theta."""
+        return {name: self._theta[part].reshape(self._shapes[name]) for name, part in self.slices.items()}
+
+    def parameter_names(self):
+        """A name for every entry of theta: "msr.Si.triplet[3,beta]", "net.Si.0.weight[2,7]"."""
+        names = []
+        for name, shape in self._shapes.items():
+            for index in np.ndindex(shape):
+                last = ("a", "b", "beta")[index[-1]] if name.endswith(".triplet") else index[-1]
+                names.append(f"{name}[{','.join(map(str, (*index[:-1], last)))}]")
+        return names
+
+    def mask(self, *groups, species=None):
+        """bool [n_parameters]: members of the groups, of one species or all.
+
+        Groups: "alpha", "triplet" or its columns "a", "b", "beta", "mu", "weight", "bias". Raises InputError.
+        """
+        columns = {"a": 0, "b": 1, "beta": 2}
+        unknown = set(groups) - {"alpha", "triplet", *columns, "mu", "weight", "bias"}
+        if unknown:
+            raise InputError(f"groups: {sorted(unknown)[0]!r} is not a group of parameters")
+        if species is not None and species not in self._spec["species"]:
+            raise InputError(f"species: {species!r} is not in the model, which has {', '.join(self.species)}")
+        mask = np.zeros(self.n_parameters, dtype=bool)
+        for name, part in self.slices.items():
+            _, symbol, *_, kind = name.split(".")
+            if species not in (None, symbol):
+                continue
+            mask[part] = kind in groups
+            for group, column in columns.items():
+                if kind == "triplet" and group in groups:
+                    mask[part][column::3] = True
+        return mask
+
+    @property
+    def exponents(self):
+        """bool [n_parameters]: alpha, a, b, beta."""
+        return self.mask(*msr.EXPONENTS)
+
+    # ---- files ----
+
+    def to_bytes(self):
+        """The .nnp file as bytes, the same for the same model. Raises InputError if info is not JSON."""
+        return _encode(self.metadata, self._shapes, self._theta)
+
+    @classmethod
+    def from_bytes(cls, data, where="model"):
+        """The model of a .nnp file's bytes; where: its name for error texts. Raises ModelFileError."""
+        core = _parse(data, where, ModelFileError)
+        try:
+            length = int.from_bytes(data[:8], "little")
+            document = json.loads(bytes(data[8 : 8 + length]))["__metadata__"]["nnpcore"]
+            metadata = json.loads(document)
+            model = cls.__new__(cls)
+            model._spec = {key: metadata.pop(key) for key in ARCHITECTURE if key in metadata}
+            model.info = metadata
+            model._shapes = model._tensor_shapes()
+        except ValueError as error:  # not UTF-8, which the core does not look at
+            raise ModelFileError(f"{where}: metadata: {error}", 4) from None
+        model._theta, model._core = core.parameters(), core
+        model._theta.flags.writeable = False
+        return model
+
+    def save(self, path):
+        """Write the .nnp file; path holds the old file or the whole new one at any moment. Raises OSError."""
+        files.write_atomic(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path):
+        """Read a .nnp file. Raises OSError if it cannot be read, ModelFileError if it is not a good model."""
+        path = Path(path)
+        if os.stat(path).st_size > MAX_FILE:
+            raise ModelFileError(f"{path}: not a model file (.nnp): larger than {MAX_FILE} bytes", 4)
+        return cls.from_bytes(path.read_bytes(), str(path))
+
+    def __reduce__(self):
+        return type(self).from_bytes, (self.to_bytes(),)
+
+    def __eq__(self, other):
+        return isinstance(other, Model) and self.to_bytes() == other.to_bytes()
+
+    __hash__ = None
+
+    # ---- description ----
+
+    def describe(self):
+        """What the model is, as a dict that JSON can hold (`nnpcore info --json`)."""
+        about = {
+            "method": self.method,
+            "species": self.species,
+            "mass[amu]": self._spec["mass"],
+            "e0[eV]": self._spec["e0"],
+            "cutoff[A]": self.cutoff,
+            "n_parameters": self.n_parameters,
+        }
+        if self.method == "msr":
+            network = self._spec["network"]
+            about |= {
+                "msr": self._spec["msr"],
+                "n_fingerprints": self.n_fingerprints,
+                "hidden": [entry["hidden"] for entry in network],
+                "activation": [entry["activation"] for entry in network],
+            }
+        return copy.deepcopy({**about, "baseline": self.baseline, "info": self.info})
+
+    def __str__(self):
+        """The text of `nnpcore info`."""
+        about = self.describe()
+        lines = [f"method        {about['method']}", f"cutoff        {about['cutoff[A]']:g} A"]
+        if self.method == "msr":
+            own = about["msr"]
+            lines.append(f"MSR           rc {own['rc']:g} A, rc3 {own['rc3']:g} A, rs {own['rs']:g} A")
+        lines.append(f"parameters    {about['n_parameters']}")
+        for s, symbol in enumerate(about["species"]):
+            line = f"species {s:<2d}    {symbol:<2s}  {about['mass[amu]'][s]:g} amu, E0 {about['e0[eV]'][s]:.10g} eV"
+            if self.method == "msr":
+                widths = "-".join(map(str, [about["n_fingerprints"][s], *about["hidden"][s], 1]))
+                line += f", {sum(own['n2'][s])} pair + {sum(own['n3'][s])} triplet fingerprints, network {widths}"
+            lines.append(line)
+        for term in about["baseline"]:
+            values = ", ".join(f"{key} {value:g}" for key, value in term.items() if key not in ("kind", "species"))
+            lines.append(f"baseline      {term['kind']} {'-'.join(term.get('species', ['all pairs']))}: {values}")
+        lines += [f"{key:<13s} {value}" for key, value in about["info"].items()]
+        return "\n".join(lines)
+
+    def __repr__(self):
+        return f"<nnpcore.Model {self.method} {'-'.join(self.species)}, {self.n_parameters} parameters>"
+
+
+def load(path):
+    """Read a .nnp model file: Model.load()."""
+    return Model.load(path)
+
+
+# ---- bytes ----
+
+
+def _encode(metadata, shapes, theta):
+    """safetensors: u64 length, JSON header padded to 8 bytes, theta; crc32 is that of all bytes with itself as 0s."""
+    try:
+        document = json.dumps(metadata, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model: metadata cannot be written as JSON: {error}") from None
+    header, place = {"__metadata__": {"crc32": "00000000", "nnpcore": document}}, 0
+    for name, shape in shapes.items():
+        end = place + 8 * int(np.prod(shape))
+        header[name] = {"dtype": "F64", "shape": list(shape), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    data = len(text).to_bytes(8, "little") + text + theta.astype("<f8").tobytes()
+    digits = b"%08x" % zlib.crc32(data)
+    return data.replace(b'"crc32":"00000000"', b'"crc32":"' + digits + b'"', 1)
+
+
+def _parse(data, where, kind):
+    """The core's object for bytes of a file, its refusal as an exception of the kind."""
+    from . import _core
+
+    try:
+        return _core.Model(data)
+    except _core.NnpError as error:
+        text = f"{where}: {error}"
+        raise (kind(text, error.code) if kind is ModelFileError else kind(text)) from None
+
+
+# ---- arguments of the makers ----
+
+
+def _check_symbols(species):
+    species = [species] if isinstance(species, str) else list(species)
+    for k, symbol in enumerate(species):
+        if symbol not in NUMBERS:
+            raise InputError(f"species: {symbol!r} is not an element symbol")
+        if symbol in species[:k]:
+            raise InputError(f"species: {symbol} is named twice")
+    if not species:
+        raise InputError("species: expected at least one element symbol")
+    return species
+
+
+def _check_info(info):
+    """Annotations, which must leave the names of the architecture alone."""
+    taken = [key for key in info if key in ARCHITECTURE or not isinstance(key, str)]
+    if taken:
+        raise InputError(f"info: {taken[0]!r} cannot be the name of an annotation")
+    return info
+
+
+def _check_widths(hidden):
+    try:
+        hidden = list(hidden)
+        widths = [int(n) for n in hidden]
+    except (TypeError, ValueError):
+        widths = [0]
+    if any(n < 1 for n in widths) or widths != hidden:
+        raise InputError(f"hidden: expected a list of layer widths, got {hidden!r}")
+    return widths
+
+
+def _check_size(shapes):
+    """Refuse before allocating what no machine or file would hold."""
+    total = sum(int(np.prod(shape, dtype=object)) for shape in shapes.values())
+    if 8 * total > MAX_FILE:
+        raise InputError(f"model: {total} parameters are too many for a file of {MAX_FILE} bytes")
+
+
+def _number(value, name):
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not np.isfinite(number):
+        raise InputError(f"{name}: expected a finite number, got {value!r}")
+    return number
+
+
+def _per_species(values, name, species):
+    """One number, a list, or {symbol: number} as a list of float, one a species."""
+    if isinstance(values, dict):
+        unknown, missing = set(values) - set(species), set(species) - set(values)
+        if unknown or missing:
+            raise InputError(f"{name}: expected a value for each of {', '.join(species)}, got {sorted(values)}")
+        values = [values[symbol] for symbol in species]
+    elif np.ndim(values) == 0:
+        values = [values] * len(species)
+    if len(values) != len(species):
+        raise InputError(f"{name}: expected {len(species)} values, one a species, got {len(values)}")
+    return [_number(value, name) for value in values]
+
+
+def _symmetric(values, name, n):
+    """A number or an [n][n] symmetric table as lists of float."""
+    try:
+        table = np.broadcast_to(np.asarray(values, dtype=np.float64), (n, n))
+        fits = np.ndim(values) in (0, 2) and (table == table.T).all()
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise InputError(f"{name}: expected a number or a symmetric table [{n}][{n}]")
+    return table.tolist()
+
+
+def _baseline_list(baseline):
+    """A Model of method "baseline", one dict of the file format, or a list of these, as a list of dicts."""
+    if isinstance(baseline, (Model, dict)):
+        baseline = [baseline]
+    terms = []
+    for entry in baseline:
+        terms += entry.baseline if isinstance(entry, Model) else [dict(entry)]
+    return terms
+
+
+def _common(method, species, mass, e0):
+    mass = [MASSES[symbol] for symbol in species] if mass is None else _per_species(mass, "mass", species)
+    e0 = [0.0] * len(species) if e0 is None else _per_species(e0, "e0", species)
+    return {"schema": SCHEMA, "method": method, "species": species, "mass": mass, "e0": e0, "units": UNITS}
