@@ -120,7 +120,11 @@ def _checksum(header, text, data):
 def _array(body, entry):
     begin, end = entry["data_offsets"]
     dtype, shape = np.dtype(DTYPES[entry["dtype"]]), [int(n) for n in entry["shape"]]
-    if not 0 <= begin <= end <= len(body) or min(shape, default=0) < 0 or end - begin != dtype.itemsize * _product(shape):
+    if (
+        not 0 <= begin <= end <= len(body)
+        or min(shape, default=0) < 0
+        or end - begin != dtype.itemsize * _product(shape)
+    ):
         raise ValueError("array outside of the file")
     return np.frombuffer(body[begin:end], dtype=dtype).reshape(shape).copy()
 

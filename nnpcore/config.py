@@ -12,13 +12,15 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from .validate import InputError
+
 try:
     import tomllib
 except ImportError:  # Python 3.10
     import tomli as tomllib
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """Bad configuration: the message names file, key and expectation."""
 
 
@@ -58,7 +60,8 @@ class Model(Section):
     n3: CountOrZero | list[list[CountOrZero]] = 5  # per triplet channel, or [S][S(S+1)/2]
     hidden: Annotated[list[Count], Meta(min_length=1)] = field(default_factory=lambda: [25, 25])
     rs: NotNegative = 0.0  # A, start of the short-range repulsion; 0: none
-    baseline: list[dict] = []  # as in docs/model-file.md
+    mass: dict[str, Positive] = {}  # amu, where not the standard atomic weight
+    baseline: list[dict] = []  # as in docs/model-file.md, or {kind = "sw", name = "mW"}
     init_from: str | None = None  # continue from this .nnp; every other key is then its own
 
 
@@ -106,7 +109,7 @@ class Train(Section):
     epochs: Count | None = None
     max_seconds: Positive | None = None
     batch: Count = 4
-    seed: Annotated[int, Meta(ge=0, lt=2**63)] = 1
+    seed: Annotated[int, Meta(ge=0, lt=2**62)] = 1
     threads: CountOrZero = 0  # 0: all
     precision: Literal["float64", "float32"] = "float64"
     validate_every: Count = 1  # epochs
@@ -170,11 +173,12 @@ def convert(table, kind=TrainConfig, path="configuration"):
     """Nested dict into a checked struct; ConfigError naming path, key and expectation."""
     try:
         value = msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_readable(str(error))}") from None
+    try:
         return value.check() if hasattr(value, "check") else value
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_readable(str(error))}") from None
 
 
 def _readable(text):

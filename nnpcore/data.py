@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .validate import InputError
+
 HARTREE = 27.211386245988  # eV, CODATA 2018
 BOHR = 0.529177210903  # A
 KCAL_MOL = 0.0433641042617  # eV
@@ -27,7 +29,7 @@ UNITS = {
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Unusable data: the message names file, frame and array."""
 
 
@@ -79,7 +81,9 @@ class Frame:
             raise DataError(f"{self.source}: {name} has shape {value.shape}, expected {shape}")
         if not np.isfinite(value).all():
             where = np.argwhere(~np.isfinite(value))[0] if shape else ""
-            raise DataError(f"{self.source}: {name} is not finite{f' at index {tuple(map(int, where))}' if shape else ''}")
+            raise DataError(
+                f"{self.source}: {name} is not finite{f' at index {tuple(map(int, where))}' if shape else ''}"
+            )
         return value
 
     def __len__(self):
@@ -94,8 +98,8 @@ class Frame:
 def read_frames(path, units="eV/A"):
     """Frames of a file that ASE reads (.xyz and .extxyz, also .xz .gz .bz2, best): a list of Frame.
 
-    Labels are looked for as REF_energy, REF_forces, REF_stress, REF_virial, then in the calculator ASE attaches, then as
-    energy, forces (or force), stress (or virial: stress = -virial/V). Stress may be 3x3, 9 numbers or Voigt 6.
+    Labels are looked for as REF_energy, REF_forces, REF_stress, REF_virial, then in the calculator ASE attaches, then
+    as energy, forces (or force), stress (or virial: stress = -virial/V). Stress may be 3x3, 9 numbers or Voigt 6.
     units: a key of UNITS, for every number in the file. Raises DataError naming file and frame.
     """
     if units not in UNITS:
@@ -246,7 +250,7 @@ def composition(frames, species):
 def reference_energies(frames, species, how="fit"):
     """E0, eV a species: {symbol: value}.
 
-    how: a table {symbol: eV}; "isolated", the energies of the frames with one atom; "none", zero; or "fit", least squares
+    how: a table {symbol: eV}; "isolated", the energies of one-atom frames; "none", zero; or "fit", least squares
     of the energy per atom over the compositions x: E/N = c + x . d. A direction of composition is followed only where
     it explains energy differences at least twice as large as what the fit leaves over, and d has minimum norm, so
     that one or nearly one composition gives one constant for all species instead of huge opposite numbers.
@@ -286,7 +290,9 @@ def _isolated(frames, species):
         raise DataError(f'data.e0 = "isolated", but no labelled one-atom frame of {", ".join(missing)}')
     for s, values in found.items():
         if max(values) - min(values) > 1e-6 * max(1.0, abs(values[0])):
-            raise DataError(f'data.e0 = "isolated": the one-atom frames of {s} differ, {min(values)} to {max(values)} eV')
+            raise DataError(
+                f'data.e0 = "isolated": the one-atom frames of {s} differ, {min(values)} to {max(values)} eV'
+            )
     return {s: float(values[0]) for s, values in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a long run says: a tqdm bar on a terminal; elsewhere plain lines with ETA and finish time; all lines in a log file."""
+"""What a long run says: a tqdm bar on a terminal, elsewhere plain lines with ETA and finish time; lines go to a log."""
 
 import sys
 import time
@@ -15,7 +15,9 @@ class Progress:
         if not quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=done, unit=unit, bar_format="{l_bar}{bar}| {n:.4g}/{total:.4g} {postfix}")
+            self.bar = tqdm(
+                total=total, initial=done, unit=unit, bar_format="{l_bar}{bar}| {n:.4g}/{total:.4g} {postfix}"
+            )
 
     def line(self, text, always=True):
         """One line; with always=False it reaches the terminal at most every `interval` seconds, the log file always."""

@@ -11,8 +11,8 @@ def cosine_restarts(epoch, first=2.5, t_mul=1.4, m_mul=0.9, floor=0.0, epochs=No
     """Cosine cycles of length first * t_mul^i and height m_mul^i: I. Loshchilov, F. Hutter, arXiv:1608.03983.
 
     In cycle i, which began at t_i, factor = floor + (1 - floor) m_mul^i (1 + cos(pi (epoch - t_i)/T_i)) / 2.
-    With epochs given, a last cycle that would be cut off is not begun: the one before it is stretched to the end, so that
-    a run ends at a low rate.
+    With epochs given, a last cycle that would be cut off is not begun: the one before it is stretched to the end, so
+    that a run ends at a low rate.
     """
     height, start, length = _cycle(epoch, first, t_mul, m_mul, epochs)
     done = min(max((epoch - start) / length, 0.0), 1.0) if length > 0 else 1.0
@@ -50,7 +50,12 @@ def factor(schedule, epoch, progress, epochs=None):
         value = schedule.end + (1.0 - schedule.end) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
     else:
         value = cosine_restarts(
-            epoch, schedule.first_cycle, schedule.t_mul, schedule.m_mul, schedule.end, epochs if schedule.stretch else None
+            epoch,
+            schedule.first_cycle,
+            schedule.t_mul,
+            schedule.m_mul,
+            schedule.end,
+            epochs if schedule.stretch else None,
         )
     if schedule.warmup > 0 and epoch < schedule.warmup:
         value *= epoch / schedule.warmup

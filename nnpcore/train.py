@@ -8,12 +8,15 @@ Run folder: config.resolved.toml train.log metrics.csv best.nnp last.ckpt parity
 import io
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from . import checkpoint, config, data
-from .evaluate import Labels, by_config_type, format_table
+from .elements import MASSES
+from .evaluate import Labels, by_config_type, format_table, predict
+from .model import Model, load
 from .training import Diverged, Result, Training
 
 __all__ = ["Diverged", "Result", "Training", "build_model", "load_frames", "train"]
@@ -40,7 +43,9 @@ def train(settings, overrides=(), resume=False, dry_run=False, callback=None, qu
         return None
     with checkpoint.FolderLock(folder) as lock:
         if not resume and (folder / "last.ckpt").exists():
-            raise config.ConfigError(f"{folder}: holds a run; --resume goes on with it, train.folder names another place")
+            raise config.ConfigError(
+                f"{folder}: holds a run; --resume goes on with it, train.folder names another place"
+            )
         training = Training(model, sets["train"], sets["valid"], settings, folder, quiet=quiet, lock=lock)
         if not (resume and training.resume()):
             training.initialise()
@@ -76,24 +81,34 @@ def load_frames(settings, base=Path()):
 
 def build_model(settings, frames, base=Path()):
     """The model a run starts from: [model].init_from, or a new one with E0 from the frames."""
-    from .model import Model, load
-
     m = settings.model
     if m.init_from is not None:
         return load(base / m.init_from)
     species = data.species_of(frames) if m.species == "auto" else m.species
-    return Model.msr(
+    model = Model.msr(
         species=species,
         rc=m.rc,
-        rc3=m.rc if m.rc3 is None else m.rc3,
+        rc3=m.rc3,
         n2=m.n2,
         n3=m.n3,
         hidden=m.hidden,
         rs=m.rs,
-        baseline=m.baseline,
-        e0=data.reference_energies(frames, species, settings.data.e0),
+        baseline=[_baseline(term) for term in m.baseline] or None,
+        mass={s: m.mass.get(s, MASSES.get(s)) for s in species},
         seed=settings.train.seed,
     )
+    if m.baseline:  # E0 are fitted to what the baseline leaves: a network of zeros is the baseline alone
+        energies = predict(model.replace(theta=np.zeros(model.n_parameters)), frames)[0]
+        pairs = zip(frames, energies, strict=True)
+        frames = [replace(f, energy=None if f.energy is None else f.energy - e) for f, e in pairs]
+    return model.replace(e0=data.reference_energies(frames, species, settings.data.e0))
+
+
+def _baseline(term):
+    """A term of [model].baseline: as in docs/model-file.md, or {kind = "sw", name = "mW"}."""
+    if term.get("kind") == "sw" and set(term) == {"kind", "name"}:
+        return Model.stillinger_weber(term["name"])
+    return term
 
 
 def describe(settings, sets, model):
@@ -101,8 +116,12 @@ def describe(settings, sets, model):
     lines = []
     for name, frames in sets.items():
         kinds = sorted({f.config_type for f in frames} - {""})
-        labels = ", ".join(f"{sum(getattr(f, q) is not None for f in frames)} {q}" for q in ("energy", "forces", "stress"))
-        lines.append(f"{name}: {len(frames)} frames, {sum(map(len, frames))} atoms; labels: {labels}; {' '.join(kinds)}")
+        labels = ", ".join(
+            f"{sum(getattr(f, q) is not None for f in frames)} {q}" for q in ("energy", "forces", "stress")
+        )
+        lines.append(
+            f"{name}: {len(frames)} frames, {sum(map(len, frames))} atoms; labels: {labels}; {' '.join(kinds)}"
+        )
     lines.append(f"species: {' '.join(model.species)}; E0 eV: {' '.join(f'{e:.6g}' for e in model.e0)}")
     n_batches = -(-len(sets["train"]) // settings.train.batch)
     lines.append(f"model: {len(model.theta)} parameters; {n_batches} steps an epoch")
@@ -118,8 +137,6 @@ def finish(folder, training, result, test=None, quiet=False):
         sets["valid"] = (training.valid_frames, training.valid_indices)
     predictions = {name: (frames, training.predict(indices, s.best)) for name, (frames, indices) in sets.items()}
     if test:
-        from .evaluate import predict
-
         predictions["test"] = (test, predict(result.model, test))
     tables = {}
     for name, (frames, predicted) in predictions.items():
@@ -137,7 +154,7 @@ def finish(folder, training, result, test=None, quiet=False):
 
 
 def write_parity(path, labels, predicted):
-    """parity_*.npz: energy and predicted_energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3, size [B] atoms."""
+    """size [B] atoms; energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3; each also as predicted_ ..."""
     buffer = io.BytesIO()
     arrays = {"size": labels.size, "energy": labels.energy, "forces": labels.forces, "stress": labels.stress}
     arrays.update(zip(("predicted_energy", "predicted_forces", "predicted_stress"), predicted, strict=True))

@@ -43,6 +43,25 @@ class Diverged(RuntimeError):
     """The loss or its gradient stopped being finite; the last checkpoint and best.nnp are from before."""
 
 
+def initialised(model, trainer, frames, n_frames=20):
+    """The model with network inputs of mean 0 and variance 1 over the atoms of up to n_frames frames, evenly chosen.
+
+    Per fingerprint: mu takes the mean of ln(F + 1e-3), the first layer's weights are divided by the standard deviation
+    (at least 0.05: an input that hardly varies is not noise to be blown up). trainer holds the frames, first.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int))
+    inputs = [trainer.fingerprints(model.theta, int(i)) for i in chosen]
+    elements = np.concatenate([np.array(frames[i].species) for i in chosen])
+    theta, inputs = np.array(model.theta), np.concatenate(inputs)
+    for s, symbol in enumerate(model.species):
+        g = inputs[elements == symbol][:, : model.n_fingerprints[s]]
+        if len(g):
+            theta[model.slices[f"msr.{symbol}.mu"]] += g.mean(axis=0)
+            weight = theta[model.slices[f"net.{symbol}.0.weight"]].reshape(g.shape[1], -1)
+            weight /= np.maximum(g.std(axis=0), 0.05)[:, None]
+    return model.replace(theta=theta)
+
+
 @dataclass
 class Result:
     """What a run leaves: the best model, its score and epoch, metrics rows, and why it stopped.
@@ -138,7 +157,7 @@ class Training:
         self.separate_validation = n_valid > 0
         self.valid_indices = np.arange(n, n + n_valid, dtype=np.int32) if n_valid else np.arange(n, dtype=np.int32)
         self.labels = Labels(self.valid_frames)
-        self.exponents = np.asarray(model.exponent_mask, dtype=bool)
+        self.exponents = model.exponents
         self.n_batches = -(-n // settings.train.batch)
         theta = np.array(model.theta, dtype=np.float64)
         o = settings.optimizer
@@ -255,8 +274,14 @@ class Training:
 
     def _diverged(self, chosen, why):
         frames = data.names([self.train_frames[i] for i in chosen])
-        kept = f"; {self.folder / 'last.ckpt'} and best.nnp (epoch {self.state.best_epoch:g}) are kept" if self.folder else ""
-        text = f"diverged at step {self.state.optimizer.step + 1}, learning rate {self.lr:.3g}, on {frames}: {why}{kept}"
+        kept = (
+            f"; {self.folder / 'last.ckpt'} and best.nnp (epoch {self.state.best_epoch:g}) are kept"
+            if self.folder
+            else ""
+        )
+        text = (
+            f"diverged at step {self.state.optimizer.step + 1}, learning rate {self.lr:.3g}, on {frames}: {why}{kept}"
+        )
         self.progress.line(text)
         raise Diverged(text)
 
@@ -325,7 +350,7 @@ class Training:
             "data_sha256": self.hash,
             "validation": {k[6:]: v for k, v in (row or {}).items() if k.startswith("valid_")},
         }
-        return self.model.with_theta(s.best, training=strict_json(training))
+        return self.model.replace(theta=s.best, info={**self.model.info, "training": strict_json(training)})
 
     # ---- where a run stands ----
 
@@ -360,7 +385,7 @@ class Training:
         return {"kind": {"square": 0, "huber": 1}[c.kind], **weights, **deltas}
 
     def _shuffled(self, epoch):
-        """Order of the training frames in an epoch: Philox keyed by the seed and the epoch (key [seed, 0] is split()'s)."""
+        """Order of the training frames in an epoch: Philox keyed by seed and epoch (0 is data.split()'s)."""
         generator = np.random.Generator(np.random.Philox(key=[self.config.train.seed, epoch + 1]))
         return generator.permutation(len(self.train_frames)).astype(np.int64)
 

@@ -19,7 +19,7 @@ def _as_float64(value, name, shape):
         array = np.ascontiguousarray(array, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name}: expected an array of real numbers of shape {wanted}") from None
-    if array.size == 0 and 0 in (shape[0], array.shape[0]) and shape[0] in (None, 0):
+    if array.shape == (0,) and shape[0] in (None, 0):  # an empty list
         array = array.reshape(0, *shape[1:])
     if array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
         raise InputError(f"{name}: expected shape {wanted}, got {list(array.shape)}")
