@@ -95,4 +95,9 @@ class MDConfig(Section):
 
 
 # keys that a resumed run may change: they do not touch the path of the atoms, nor what the files hold
-FREE = {"md": ("steps", "threads"), "output": ("folder", "checkpoint_seconds"), "model": ("file",), "structure": ("file",)}
+FREE = {
+    "md": ("steps", "threads"),
+    "output": ("folder", "checkpoint_seconds"),
+    "model": ("file",),
+    "structure": ("file",),
+}
