@@ -27,6 +27,7 @@ from .progress import Progress
 from .sample import PairDistribution
 from .validate import InputError
 
+REPORT = 5.0  # s between two lines of the log
 STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
 THERMO = (
     ["step", "time[fs]", "temperature[K]", "potential[eV]", "kinetic[eV]", "total[eV]", "conserved[eV]"]
@@ -198,7 +199,7 @@ class _Run:
 
     def __init__(self, settings, model, structure, folder, quiet):
         self.settings, self.model, self.folder = settings, model, folder
-        self.path, self.signal, self.files = folder / "restart.ckpt", None, {}
+        self.path, self.signal, self.files, self.reported = folder / "restart.ckpt", None, {}, -1e300
         self.identity = {"config": _fixed(settings), "model": f"{zlib.crc32(model.to_bytes()):08x}"}
         arrays, document = (None, None) if structure else self._load()
         self.md = self._make(structure, arrays, document)
@@ -319,9 +320,12 @@ class _Run:
         self._report(t)
 
     def _report(self, t):
-        text = f"step {t['step']} T {t['temperature']:.1f} K  E {t['conserved'] / max(len(self.md), 1):.8f} eV/atom"
         self.progress.update(t["step"], f"T {t['temperature']:.1f} K")
-        self.progress.line(f"{text}  {self.progress.eta(t['step'])}", always=False)
+        if time.monotonic() - self.reported >= REPORT:
+            self.reported = time.monotonic()
+            energy = t["conserved"] / max(len(self.md), 1)
+            text = f"step {t['step']}  T {t['temperature']:.1f} K  E {energy:.8f} eV/atom"
+            self.progress.line(f"{text}  {self.progress.eta(t['step'])}", always=False)
 
     # -- checkpoints --
 
