@@ -286,6 +286,21 @@ NNP_API int nnp_rdf_set(nnp_rdf* rdf, const int64_t* counts, int64_t samples, do
 
 /* Let nnp_md_run() add every frame whose step is a multiple of every and >= start. rdf NULL: stop that. */
 NNP_API int nnp_md_sample_rdf(nnp_md* md, nnp_rdf* rdf, int64_t every, int64_t start);
+/* ---- neighbour list ----------------------------------------------------------------------- */
+
+typedef struct nnp_neighbor_list nnp_neighbor_list;
+
+/* Full list of all pairs closer than cutoff; cell and pbc as in nnp_compute_cell(), any finite positions.
+ * Both (i, j, S) and (j, i, -S) are in it; images of an atom itself are, the atom itself is not. */
+NNP_API int nnp_neighbor_list_new(int n, const double* x, const double* cell, const int* pbc, double cutoff,
+                                  int n_threads, nnp_neighbor_list** out);
+NNP_API void nnp_neighbor_list_free(nnp_neighbor_list* list);
+NNP_API int64_t nnp_neighbor_list_count(const nnp_neighbor_list* list); /* n_pairs */
+
+/* In the caller's numbering, ascending i: i, j, d [n_pairs]; vectors [n_pairs][3] = x_j - x_i + shifts . cell;
+ * shifts [n_pairs][3] lattice vectors. Each may be NULL. */
+NNP_API int nnp_neighbor_list_pairs(const nnp_neighbor_list* list, int n_threads, int* i, int* j, double* d,
+                                    double* vectors, int* shifts);
 
 #ifdef __cplusplus
 }

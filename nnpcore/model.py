@@ -19,9 +19,11 @@ ARCHITECTURE = ("schema", "method", "species", "mass", "e0", "units", "msr", "ne
 
 MAX_FILE = 1 << 32  # bytes, as in csrc/modelfile.c
 
+KCAL_PER_MOL = 0.0433641153087705  # eV: 4184 J / (N_A e), CODATA 2018
+
 STILLINGER_WEBER = {
     # J. Phys. Chem. B 113, 4008 (2009): eps = 6.189 kcal/mol; one molecule is one particle, named "O"
-    "mW": {"species": "O", "mass": 18.015, "epsilon": 0.2683805, "sigma": 2.3925, "lambda": 23.15},
+    "mW": {"species": "O", "mass": 18.015, "epsilon": 6.189 * KCAL_PER_MOL, "sigma": 2.3925, "lambda": 23.15},
     # Phys. Rev. B 31, 5262 (1985)
     "Si": {"species": "Si", "mass": 28.0855, "epsilon": 2.1683, "sigma": 2.0951, "lambda": 21.0},
 }
