@@ -279,8 +279,9 @@ NNP_API int nnp_rdf_new(int n_species, double r_max, int n_bins, nnp_rdf** out);
 NNP_API void nnp_rdf_free(nnp_rdf* rdf);
 NNP_API int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x, const double* cell,
                         const int* pbc, int n_threads);
-/* counts is [n_species][n_species][n_bins]; samples [1] frames added; inverse_volume [1] their sum of 1/V,
- * A^-3. */
+/* counts is [NNP_RDF_BLOCKS][n_species][n_species][n_bins]: frames in consecutive blocks of L, the smallest power
+ * of 2 for which all fit, for error estimates; samples [1] frames added; inverse_volume [1] their sum of 1/V, A^-3. */
+enum { NNP_RDF_BLOCKS = 32 };
 NNP_API int nnp_rdf_get(const nnp_rdf* rdf, int64_t* counts, int64_t* samples, double* inverse_volume);
 NNP_API int nnp_rdf_set(nnp_rdf* rdf, const int64_t* counts, int64_t samples, double inverse_volume);
 

@@ -1,4 +1,8 @@
-/* sample.c - pair distribution: counts of ordered pairs by distance and species, exact integers. */
+/* sample.c - pair distribution: counts of ordered pairs by distance and species, exact integers.
+ *
+ * Frames go into blocks of block_length in turn; when all NNP_RDF_BLOCKS are full, neighbours are merged and
+ * the length doubles. The scatter of the blocks then gives the standard error of a correlated series.
+ */
 #include "neigh.h"
 #include "nnp_threads.h"
 #include <math.h>
@@ -11,9 +15,9 @@ struct nnp_rdf {
     int n_species, n_bins, n_parts;
     double r_max;
     size_t size;     /* n_species^2 n_bins */
-    int64_t* counts; /* [size] */
+    int64_t* counts; /* [NNP_RDF_BLOCKS][size] */
     int64_t* parts;  /* [n_parts][size], one a thread */
-    int64_t samples;
+    int64_t samples, block_length;
     double inverse_volume;
     nnp_neigh list;
 };
@@ -32,7 +36,8 @@ int nnp_rdf_new(int n_species, double r_max, int n_bins, nnp_rdf** out)
     rdf->r_max = r_max;
     rdf->size = (size_t)n_species * n_species * n_bins;
     nnp_neigh_init(&rdf->list);
-    rdf->counts = calloc(rdf->size, sizeof *rdf->counts);
+    rdf->block_length = 1;
+    rdf->counts = calloc(NNP_RDF_BLOCKS * rdf->size, sizeof *rdf->counts);
     if (!rdf->counts) {
         nnp_rdf_free(rdf);
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: rdf of %d bins", n_bins);
@@ -78,6 +83,23 @@ static void count_row(const nnp_rdf* rdf, int i, int64_t* counts)
     }
 }
 
+/* Where the next frame goes. */
+static int64_t* next_block(nnp_rdf* rdf)
+{
+    const size_t size = rdf->size, half = NNP_RDF_BLOCKS / 2;
+    int64_t b = rdf->samples / rdf->block_length;
+    if (b == NNP_RDF_BLOCKS) {
+        for (size_t k = 0; k < half * size; k++) {
+            const int64_t* pair = rdf->counts + k / size * 2 * size + k % size;
+            rdf->counts[k] = pair[0] + pair[size];
+        }
+        memset(rdf->counts + half * size, 0, half * size * sizeof *rdf->counts);
+        rdf->block_length *= 2;
+        b = NNP_RDF_BLOCKS / 2;
+    }
+    return rdf->counts + (size_t)b * size;
+}
+
 static double determinant(const double* a)
 {
     return a[0] * (a[4] * a[8] - a[5] * a[7]) - a[1] * (a[3] * a[8] - a[5] * a[6]) +
@@ -99,8 +121,9 @@ int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x, const 
     if (status) return status;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int i = 0; i < n; i++) count_row(rdf, i, rdf->parts + (size_t)omp_get_thread_num() * rdf->size);
+    int64_t* counts = next_block(rdf);
     for (int t = 0; t < threads; t++)
-        for (size_t k = 0; k < rdf->size; k++) rdf->counts[k] += rdf->parts[(size_t)t * rdf->size + k];
+        for (size_t k = 0; k < rdf->size; k++) counts[k] += rdf->parts[(size_t)t * rdf->size + k];
     rdf->samples++;
     double volume = cell ? fabs(determinant(cell)) : 0;
     if (volume > 0) rdf->inverse_volume += 1 / volume;
@@ -110,7 +133,7 @@ int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x, const 
 int nnp_rdf_get(const nnp_rdf* rdf, int64_t* counts, int64_t* samples, double* inverse_volume)
 {
     if (!rdf) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_rdf_get: NULL rdf");
-    if (counts) memcpy(counts, rdf->counts, rdf->size * sizeof *counts);
+    if (counts) memcpy(counts, rdf->counts, NNP_RDF_BLOCKS * rdf->size * sizeof *counts);
     if (samples) *samples = rdf->samples;
     if (inverse_volume) *inverse_volume = rdf->inverse_volume;
     return NNP_OK;
@@ -118,9 +141,12 @@ int nnp_rdf_get(const nnp_rdf* rdf, int64_t* counts, int64_t* samples, double* i
 
 int nnp_rdf_set(nnp_rdf* rdf, const int64_t* counts, int64_t samples, double inverse_volume)
 {
-    if (!rdf || !counts) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_rdf_set: NULL argument");
-    memcpy(rdf->counts, counts, rdf->size * sizeof *counts);
+    if (!rdf || !counts || samples < 0)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_rdf_set: NULL argument, or samples < 0");
+    memcpy(rdf->counts, counts, NNP_RDF_BLOCKS * rdf->size * sizeof *counts);
     rdf->samples = samples;
+    rdf->block_length = 1;
+    while (rdf->samples > NNP_RDF_BLOCKS * rdf->block_length) rdf->block_length *= 2;
     rdf->inverse_volume = inverse_volume;
     return NNP_OK;
 }

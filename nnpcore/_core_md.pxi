@@ -61,6 +61,7 @@ cdef extern from "nnpcore.h":
 
     ctypedef struct nnp_rdf:
         pass
+    int NNP_RDF_BLOCKS
     int nnp_rdf_new(int n_species, double r_max, int n_bins, nnp_rdf** out) nogil
     void nnp_rdf_free(nnp_rdf* rdf) nogil
     int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x, const double* cell, const int* pbc,
@@ -126,18 +127,19 @@ cdef class RDF:
         check(status)
 
     def get(self):
-        """(counts [S, S, n_bins] int64, samples, sum of 1/V in A^-3)."""
-        counts = np.empty((self.n_species, self.n_species, self.n_bins), dtype=np.int64)
-        cdef int64_t[:, :, ::1] view = counts
+        """(counts [NNP_RDF_BLOCKS, S, S, n_bins] int64, samples, sum of 1/V in A^-3)."""
+        counts = np.empty((NNP_RDF_BLOCKS, self.n_species, self.n_species, self.n_bins), dtype=np.int64)
+        cdef int64_t[:, :, :, ::1] view = counts
         cdef int64_t samples
         cdef double inverse_volume
-        check(nnp_rdf_get(self.ptr, &view[0, 0, 0], &samples, &inverse_volume))
+        check(nnp_rdf_get(self.ptr, &view[0, 0, 0, 0], &samples, &inverse_volume))
         return counts, samples, inverse_volume
 
-    def set(self, const int64_t[:, :, ::1] counts not None, int64_t samples, double inverse_volume):
-        if (counts.shape[0], counts.shape[1], counts.shape[2]) != (self.n_species, self.n_species, self.n_bins):
-            raise ValueError("counts must be [n_species, n_species, n_bins]")
-        check(nnp_rdf_set(self.ptr, &counts[0, 0, 0], samples, inverse_volume))
+    def set(self, const int64_t[:, :, :, ::1] counts not None, int64_t samples, double inverse_volume):
+        if (counts.shape[0] != NNP_RDF_BLOCKS or counts.shape[1] != self.n_species
+                or counts.shape[2] != self.n_species or counts.shape[3] != self.n_bins):
+            raise ValueError("counts must be [NNP_RDF_BLOCKS, n_species, n_species, n_bins]")
+        check(nnp_rdf_set(self.ptr, &counts[0, 0, 0, 0], samples, inverse_volume))
 
 
 cdef class MD:
@@ -193,6 +195,13 @@ cdef class MD:
     @property
     def stopped(self):
         return self.stop_flag != 0
+
+    @property
+    def step(self):
+        cdef nnp_md_state s
+        s.x = s.v = s.x_list = s.f = NULL
+        check(nnp_md_get(self.ptr, &s))
+        return s.step
 
     @property
     def n_builds(self):
