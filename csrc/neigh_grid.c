@@ -236,29 +236,40 @@ static void measure(nnp_grid* grid, int n, const double* x, int n_threads)
     }
 }
 
+/* Tiles that n bins and the two layers of ghosts take. */
+static double tiles_for(double n_bins) { return floor((n_bins + 2 + 3) / 4); }
+
+static void number_bins(nnp_grid* grid)
+{
+    for (int d = 0; d < 3; d++) grid->tiles[d] = (int)tiles_for(grid->n_bin[d]);
+    grid->tile_y = 64 * grid->tiles[0];
+    grid->tile_z = grid->tile_y * grid->tiles[1];
+    grid->n_bins = grid->tile_z * grid->tiles[2];
+}
+
 /* Edges >= cutoff. A sparse system gets wider bins, so that there are never many more bins than atoms. */
 static void choose_bins(nnp_grid* grid, int n)
 {
-    double most = 2.0 * n + 64;
-    if (most > 1e8) most = 1e8;
-    double edge = grid->cutoff * (1 + MARGIN), count[3];
+    const double most = fmin(2.0 * n + 512, 1e9);
+    double edge = grid->cutoff * (1 + MARGIN), count[3], extent[3];
     for (int d = 0; d < 3; d++) {
         double scale = fmax(fabs(grid->lo[d]), fabs(grid->hi[d]));
-        edge = fmax(edge, grid->cutoff + 1e-13 * scale);
-        edge = fmax(edge, (grid->hi[d] - grid->lo[d]) * 1e-8);
+        extent[d] = grid->hi[d] - grid->lo[d];
+        edge = fmax(edge, fmax(grid->cutoff + 1e-13 * scale, extent[d] * 1e-8));
     }
-    for (;; edge *= 1.25) {
-        for (int d = 0; d < 3; d++) count[d] = fmax(1, floor((grid->hi[d] - grid->lo[d]) / edge));
-        if (count[0] * count[1] * count[2] <= most) break;
+    for (double bins = INFINITY; bins > most; edge *= 1.25) {
+        bins = 64;
+        for (int d = 0; d < 3; d++) {
+            count[d] = fmax(1, floor(extent[d] / edge));
+            bins *= tiles_for(count[d]);
+            grid->bin[d] = fmax(edge, extent[d] / count[d]);
+        }
     }
     for (int d = 0; d < 3; d++) {
         grid->n_bin[d] = (int)count[d];
-        grid->bin[d] = fmax(edge, (grid->hi[d] - grid->lo[d]) / count[d]);
         grid->inverse_bin[d] = 1 / grid->bin[d];
     }
-    grid->stride_y = grid->n_bin[0] + 2;
-    grid->stride_z = grid->stride_y * (grid->n_bin[1] + 2);
-    grid->n_bins = grid->stride_z * (grid->n_bin[2] + 2);
+    number_bins(grid);
 }
 
 int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads)
@@ -290,16 +301,16 @@ static inline int bin_along(const nnp_grid* grid, double x, int d, int least, in
 
 int nnp_grid_bin_atom(const nnp_grid* grid, const double* x)
 {
-    return bin_along(grid, x[0], 0, 1, grid->n_bin[0]) +
-           grid->stride_y * bin_along(grid, x[1], 1, 1, grid->n_bin[1]) +
-           grid->stride_z * bin_along(grid, x[2], 2, 1, grid->n_bin[2]);
+    const int* n = grid->n_bin;
+    return nnp_bin(grid, bin_along(grid, x[0], 0, 1, n[0]), bin_along(grid, x[1], 1, 1, n[1]),
+                   bin_along(grid, x[2], 2, 1, n[2]));
 }
 
 int nnp_grid_bin_ghost(const nnp_grid* grid, const double* x)
 {
-    return bin_along(grid, x[0], 0, 0, grid->n_bin[0] + 1) +
-           grid->stride_y * bin_along(grid, x[1], 1, 0, grid->n_bin[1] + 1) +
-           grid->stride_z * bin_along(grid, x[2], 2, 0, grid->n_bin[2] + 1);
+    const int* n = grid->n_bin;
+    return nnp_bin(grid, bin_along(grid, x[0], 0, 0, n[0] + 1), bin_along(grid, x[1], 1, 0, n[1] + 1),
+                   bin_along(grid, x[2], 2, 0, n[2] + 1));
 }
 
 /* An image outside the Cartesian range of the atoms by more than a bin cannot be a neighbour. */

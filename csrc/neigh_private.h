@@ -21,7 +21,7 @@ typedef struct nnp_grid {
     double lo[3], hi[3];     /* Cartesian range of the wrapped atoms */
     double bin[3], inverse_bin[3]; /* bin edges >= cutoff, and 1 / edge */
     int n_bin[3];
-    int stride_y, stride_z, n_bins; /* layers included; x is fastest */
+    int tiles[3], tile_y, tile_z, n_bins; /* layers included; see nnp_bin() */
 } nnp_grid;
 
 typedef struct nnp_neigh_scratch {
@@ -39,6 +39,16 @@ typedef struct nnp_neigh_scratch {
 } nnp_neigh_scratch;
 
 enum { NNP_NEIGH_BLOCK = 256 };
+
+/* Number of the bin (x, y, z): tiles of 4 x 4 x 4 bins, x fastest between and within, so that what lies close
+ * in space lies close in memory in all three directions. */
+static inline int nnp_bin_x(int x) { return x / 4 * 64 + x % 4; }
+static inline int nnp_bin_y(const nnp_grid* grid, int y) { return y / 4 * grid->tile_y + y % 4 * 4; }
+static inline int nnp_bin_z(const nnp_grid* grid, int z) { return z / 4 * grid->tile_z + z % 4 * 16; }
+static inline int nnp_bin(const nnp_grid* grid, int x, int y, int z)
+{
+    return nnp_bin_x(x) + nnp_bin_y(grid, y) + nnp_bin_z(grid, z);
+}
 
 /* ---- neigh_grid.c ---- */
 
