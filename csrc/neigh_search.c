@@ -174,23 +174,49 @@ static void set_limits(pack* p, const nnp_grid* grid)
     p->outer = (float)(outer * outer * (1 + 0x1p-20));
 }
 
+/* The 27 bins around a bin as runs of consecutive ones: three along x, in two pieces at the edge of a tile.
+ */
+typedef struct runs {
+    int place[3], n, begin[18], end[18];
+} runs;
+
+static void find_runs(runs* r, const nnp_grid* grid, int bin)
+{
+    const int tile = bin / 64, *tiles = grid->tiles;
+    int* place = r->place;
+    place[0] = tile % tiles[0] * 4 + bin % 4;
+    place[1] = tile / tiles[0] % tiles[1] * 4 + bin / 4 % 4;
+    place[2] = tile / tiles[0] / tiles[1] * 4 + bin / 16 % 4;
+    const int x = nnp_bin_x(place[0] - 1), split = place[0] % 4 == 0 ? 1 : place[0] % 4 == 3 ? 2 : 3;
+    r->n = 0;
+    for (int dz = -1; dz <= 1; dz++)
+        for (int dy = -1; dy <= 1; dy++) {
+            int line = nnp_bin_y(grid, place[1] + dy) + nnp_bin_z(grid, place[2] + dz);
+            r->begin[r->n] = line + x;
+            r->end[r->n++] = line + x + split;
+            if (split == 3) continue;
+            r->begin[r->n] = line + nnp_bin_x(place[0] - 1 + split);
+            r->end[r->n] = r->begin[r->n] + 3 - split;
+            r->n++;
+        }
+}
+
 static void fill_pack(pack* p, const nnp_neigh* list, int bin)
 {
     const nnp_neigh_scratch* scratch = list->scratch;
     const nnp_grid* grid = &scratch->grid;
-    const int* index[3] = {&(int){bin % grid->stride_y}, &(int){bin % grid->stride_z / grid->stride_y},
-                           &(int){bin / grid->stride_z}};
+    const int *atoms = scratch->atom_start, *ghosts = scratch->ghost_start, n = list->n;
+    runs r;
+    find_runs(&r, grid, bin);
     double centre[3];
-    for (int d = 0; d < 3; d++) centre[d] = grid->lo[d] + (*index[d] - 0.5) * grid->bin[d];
+    for (int d = 0; d < 3; d++) centre[d] = grid->lo[d] + (r.place[d] - 0.5) * grid->bin[d];
     p->n = 0;
-    for (int z = -1; z <= 1; z++)
-        for (int y = -1; y <= 1; y++) {
-            int b = bin + z * grid->stride_z + y * grid->stride_y - 1;
-            if (y == 0 && z == 0) p->self = p->n + scratch->atom_start[bin] - scratch->atom_start[bin - 1];
-            append(p, list->x, scratch->atom_start[b], scratch->atom_start[b + 3], centre);
-            append(p, list->x, list->n + scratch->ghost_start[b], list->n + scratch->ghost_start[b + 3],
-                   centre);
-        }
+    for (int k = 0; k < r.n; k++) {
+        int begin = r.begin[k], end = r.end[k];
+        if (begin <= bin && bin < end) p->self = p->n + atoms[bin] - atoms[begin];
+        append(p, list->x, atoms[begin], atoms[end], centre);
+        append(p, list->x, n + ghosts[begin], n + ghosts[end], centre);
+    }
     for (int k = p->n; k % LANES; k++) p->x[k] = p->y[k] = p->z[k] = FAR_AWAY, p->id[k] = 0;
     p->bin = bin;
 }
@@ -206,11 +232,10 @@ static int count_candidates(const nnp_neigh* list, double* pairs)
     for (int bin = 0; bin < grid->n_bins; bin++) {
         int own = atoms[bin + 1] - atoms[bin], count = 0;
         if (own == 0) continue;
-        for (int z = -1; z <= 1; z++)
-            for (int y = -1; y <= 1; y++) {
-                int b = bin + z * grid->stride_z + y * grid->stride_y - 1;
-                count += atoms[b + 3] - atoms[b] + ghosts[b + 3] - ghosts[b];
-            }
+        runs r;
+        find_runs(&r, grid, bin);
+        for (int k = 0; k < r.n; k++)
+            count += atoms[r.end[k]] - atoms[r.begin[k]] + ghosts[r.end[k]] - ghosts[r.begin[k]];
         if (count > most) most = count;
         sum += (double)own * count;
     }
