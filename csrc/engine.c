@@ -1,0 +1,49 @@
+/* engine.c - running a plan's blocks on all threads. */
+#include "engine.h"
+#include "nnp_threads.h"
+
+nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const void* packed, const nnp_system* system,
+                         const nnp_plan* plan, const nnp_scratch* scratch, int n_threads, const nnp_pairs* out)
+{
+    nnp_clash first = {-1, -1};
+    const int batch = 4, n_batches = (plan->n_blocks + batch - 1) / batch;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads) if (n_threads > 1 && n_batches > 1)
+    for (int i = 0; i < n_batches; ++i) {
+        const int b0 = i * batch, b1 = b0 + batch < plan->n_blocks ? b0 + batch : plan->n_blocks;
+        char* const mine = scratch->base + (size_t)omp_get_thread_num() * scratch->bytes;
+        const nnp_clash clash = k->evaluate(model, packed, system, plan, b0, b1, mine, out);
+        if (clash.row >= 0) {
+#pragma omp critical(nnp_clash_lowest)
+            if (first.row < 0 || clash.row < first.row) first = clash;
+        }
+    }
+    return first;
+}
+
+double nnp_block_sum(const double* v, int n, int stride)
+{
+    double total = 0;
+    for (int i0 = 0; i0 < n; i0 += 256) {
+        double s = 0;
+        for (int i = i0; i < n && i < i0 + 256; ++i) s += v[(int64_t)i * stride];
+        total += s;
+    }
+    return total;
+}
+
+int nnp_clash_error(const nnp_neigh* list, nnp_clash clash)
+{
+    if (clash.row < 0) return NNP_OK;
+    const int other = clash.atom < list->n ? clash.atom : list->owner[clash.atom - list->n];
+    return nnp_fail(NNP_ERR_GEOMETRY, "atoms %d and %d%s are closer than %g Angstrom", list->order[clash.row],
+                    list->order[other], clash.atom < list->n ? "" : " (a periodic image)", NNP_CLASH);
+}
+
+int nnp_check_species(const nnp_model* model, int n, const int* species)
+{
+    for (int i = 0; i < n; ++i)
+        if (species[i] < 0 || species[i] >= model->n_species)
+            return nnp_fail(NNP_ERR_SPECIES, "atom %d has species %d; the model has 0 .. %d", i, species[i],
+                            model->n_species - 1);
+    return NNP_OK;
+}

@@ -1,0 +1,7 @@
+/* kernels_f64_avx512.c - kernels_impl.h for float64, avx512. */
+#define NNP_REAL_BITS 64
+#define NNP_ISA       2
+#define NNP_TABLE     nnp_kernels_f64_avx512
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(NNP_BASELINE_ONLY)
+#include "kernels_impl.h"
+#endif

@@ -1,0 +1,130 @@
+/* vecmath.h - exp2, exp, tanh, log and the cutoff's sine/cosine on nnp_vec, without calls.
+ *
+ * Polynomials are near-minimax fits (mpmath chebyfit, 40 digits). Largest errors, measured against mpmath in
+ * tests/unit/test_vecmath.py: float64 4e-16 relative (exp), float32 2e-7.
+ */
+#ifndef NNP_VECMATH_H
+#define NNP_VECMATH_H
+
+#include "nnp_simd.h"
+
+/* 2^n 2^f for |f| <= 1/2, u = n + magic; degree 10 (2e-16) or 5 (8e-8) */
+NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
+{
+#if NNP_REAL_BITS == 64
+    nnp_vec p = f * 7.0725859492692236999e-9 + 1.0208690299958305835e-7;
+    p = p * f + 1.3215442587921689653e-6;
+    p = p * f + 1.5252657260200837064e-5;
+    p = p * f + 1.5403530441736050155e-4;
+    p = p * f + 1.3333558230164973899e-3;
+    p = p * f + 9.6181291076068885273e-3;
+    p = p * f + 5.5504108664447719166e-2;
+    p = p * f + 2.402265069591009822e-1;
+    p = p * f + 6.9314718055994998286e-1;
+    p = p * f + 1.0;
+#else
+    nnp_vec p = f * 1.33908633647e-3f + 9.67603191832e-3f;
+    p = p * f + 5.55035711422e-2f;
+    p = p * f + 2.40221074853e-1f;
+    p = p * f + 6.93147188026e-1f;
+    p = p * f + 1.0f;
+#endif
+    return nnp_scale2(p, u);
+}
+
+/* 2^x, |x| <= 1000 (float32: 120); the rounding of x itself leaves a relative error of |x| eps. */
+NNP_FN nnp_vec nnp_exp2(nnp_vec x)
+{
+    const nnp_vec u = x + NNP_ROUND_MAGIC;
+    return nnp_exp2_parts(x - (u - NNP_ROUND_MAGIC), u);
+}
+
+#define NNP_LOG2E NNP_R(1.4426950408889634074)
+
+/* ln 2 = high + low, n * high exact */
+#if NNP_REAL_BITS == 64
+#define NNP_LN2_HIGH 6.93147180369123816490e-1
+#define NNP_LN2_LOW  1.90821492927058770002e-10
+#else
+#define NNP_LN2_HIGH 6.93359375e-1f
+#define NNP_LN2_LOW  -2.12194440e-4f
+#endif
+
+/* e^x with the argument reduced by ln 2 in two parts, so that large |x| keep full accuracy. */
+NNP_FN nnp_vec nnp_exp(nnp_vec x)
+{
+    const nnp_vec u = x * NNP_LOG2E + NNP_ROUND_MAGIC;
+    const nnp_vec n = u - NNP_ROUND_MAGIC;
+    const nnp_vec r = (x - n * NNP_LN2_HIGH) - n * NNP_LN2_LOW;
+    return nnp_exp2_parts(r * NNP_LOG2E, u);
+}
+
+/* tanh x = 1 - 2/(e^{2x} + 1); absolute error of one rounding. */
+NNP_FN nnp_vec nnp_tanh(nnp_vec x)
+{
+    const nnp_vec bound = nnp_splat(NNP_R(20.0));
+    const nnp_vec t = nnp_max(nnp_min(x, bound), -bound);
+    return NNP_R(1.0) - NNP_R(2.0) / (nnp_exp2(t * (NNP_R(2.0) * NNP_LOG2E)) + NNP_R(1.0));
+}
+
+/* ln x for finite normal x > 0: x = m 2^k, m in [sqrt(1/2), sqrt 2), s = (m-1)/(m+1), ln m = 2 atanh s. */
+NNP_FN nnp_vec nnp_log(nnp_vec x)
+{
+#if NNP_REAL_BITS == 64
+    const nnp_int root_half = 0x3fe6a09e667f3bcd, magic = 0x4338000000000000; /* bits of sqrt(1/2), 1.5 * 2^52 */
+#else
+    const nnp_int root_half = 0x3f3504f3, magic = 0x4b400000;
+#endif
+    const nnp_mask e = ((nnp_mask)x - root_half) >> NNP_MANTISSA;
+    const nnp_vec m = (nnp_vec)((nnp_mask)x - (e << NNP_MANTISSA));
+    const nnp_vec k = (nnp_vec)(e + magic) - NNP_ROUND_MAGIC;
+    const nnp_vec f = m - NNP_R(1.0);
+    const nnp_vec s = f / (NNP_R(2.0) + f);
+    const nnp_vec z = s * s;
+#if NNP_REAL_BITS == 64
+    nnp_vec p = z * 0.14630031364122860468 + 0.15330617306743304885;
+    p = p * z + 0.18182922513515941633;
+    p = p * z + 0.22222210674238515246;
+    p = p * z + 0.28571428628810995598;
+    p = p * z + 0.39999999999893221763;
+    p = p * z + 0.6666666666666669907;
+#else
+    nnp_vec p = z * 0.29590317357f + 0.39988550989f;
+    p = p * z + 0.66666685603f;
+#endif
+    return k * NNP_LN2_HIGH + (NNP_R(2.0) * s + (s * z * p + k * NNP_LN2_LOW));
+}
+
+/* sin(pi y) and cos(pi y) for |y| <= 1/2, by doubling the angle pi y / 2. */
+NNP_FN void nnp_sincospi(nnp_vec y, nnp_vec* sine, nnp_vec* cosine)
+{
+    const nnp_vec v = y * y;
+#if NNP_REAL_BITS == 64
+    nnp_vec s = v * 5.6339337815378539538e-8 - 3.598643352982309702e-6;
+    s = s * v + 1.6044115074219091052e-4;
+    s = s * v - 4.6817541323409759917e-3;
+    s = s * v + 7.9692626246043003134e-2;
+    s = s * v - 6.4596409750624431573e-1;
+    s = (s * v + 1.5707963267948966143) * y;
+    nnp_vec c = v * -6.3212568696285884105e-9 + 4.7106097267578230119e-7;
+    c = c * v - 2.5202036770460258445e-5;
+    c = c * v + 9.1926027418315572082e-4;
+    c = c * v - 2.0863480763311209103e-2;
+    c = c * v + 2.536695079010467091e-1;
+    c = c * v - 1.2337005501361698118;
+    c = c * v + 1.0;
+#else
+    nnp_vec s = v * 1.58206303556e-4f - 4.68126625673e-3f;
+    s = s * v + 7.96925827256e-2f;
+    s = s * v - 6.45964096147e-1f;
+    s = (s * v + 1.57079632679f) * y;
+    nnp_vec c = v * 9.0362806638e-4f - 2.08600695003e-2f;
+    c = c * v + 2.53669203655e-1f;
+    c = c * v - 1.23370054063f;
+    c = c * v + 1.0f;
+#endif
+    *sine = NNP_R(2.0) * s * c;
+    *cosine = NNP_R(1.0) - NNP_R(2.0) * s * s;
+}
+
+#endif /* NNP_VECMATH_H */

@@ -1,0 +1,509 @@
+/* trainer.c - frames with labels, predictions and the closed-form gradient of the loss.
+ *
+ * Two sweeps over the neighbours of a batch: energies, forces and virials give the residuals; their derivatives
+ * lambda = dL/dF, M = dL/dW, c = dL/dE make a tangent of every pair vector, rdot_ij = lambda_i - lambda_j - M r_ij, and
+ * dL/dtheta = d/dtheta sum_i (c E_i + dE_i/dt) is the second sweep. Nothing of size pairs x fingerprints is stored.
+ */
+#include "engine.h"
+#include "nnp_threads.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_WORKERS = 16, BLOCKS_PER_WORKER = 6 };
+
+typedef struct nnp_frame {
+    nnp_neigh list;  /* trimmed to what the kernels read */
+    nnp_plan plan;
+    int n, n_total;
+    double volume;   /* 0: no cell, no stress */
+    double weight;
+    int has_energy, has_stress;
+    double energy, stress[6]; /* labels less E0 and baseline */
+    double* forces;           /* [n][3] by row, less baseline; NULL: no label */
+    double energy0, stress0[6]; /* E0 and baseline, added to predictions */
+    double* forces0;            /* [n][3] by row; NULL: no baseline */
+} nnp_frame;
+
+struct nnp_trainer {
+    const nnp_model* owner;
+    nnp_model model; /* shallow copy without baselines: what theta belongs to */
+    const nnp_kernels* k;
+    int n_threads;
+    int n_frames;
+    size_t cap_frames;
+    nnp_frame** frames;
+    nnp_scratch scratch;
+    void *packed, *g, *acc;
+    double *energy, *force, *virial, *lambda;
+    size_t cap_g, cap_acc, cap_energy, cap_force, cap_virial, cap_lambda;
+    int max_neighbours;
+};
+
+/* One batch laid out: offsets of each frame's rows, pairs, blocks. */
+typedef struct nnp_batch {
+    int n;
+    const int* frames;
+    int64_t *row, *total, *pair; /* [n+1] */
+    int* block;                  /* [n+1] */
+} nnp_batch;
+
+static nnp_system frame_system(const nnp_frame* f)
+{
+    nnp_system s = {f->n, NULL, f->list.x, f->list.first, f->list.index};
+    return s;
+}
+
+static void frame_free(nnp_frame* f)
+{
+    if (!f) return;
+    nnp_neigh_clear(&f->list);
+    nnp_plan_clear(&f->plan);
+    nnp_free(f->forces);
+    nnp_free(f->forces0);
+    free(f);
+}
+
+int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trainer** out)
+{
+    nnp_options defaults;
+    nnp_default_options(&defaults);
+    if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
+    if (!model->msr) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
+    if (!options) options = &defaults;
+    const nnp_kernels* const k = nnp_get_kernels(options->precision);
+    if (!k) return NNP_ERR_ARGUMENT;
+    nnp_trainer* const t = (nnp_trainer*)calloc(1, sizeof *t);
+    if (!t) return nnp_fail(NNP_ERR_MEMORY, "out of memory: trainer");
+    t->owner = model;
+    t->model = *model;
+    t->model.n_baseline = 0;
+    t->k = k;
+    t->n_threads = nnp_thread_count(options->n_threads);
+    t->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
+    if (!t->packed) {
+        nnp_trainer_free(t);
+        return nnp_fail(NNP_ERR_MEMORY, "out of memory: parameters");
+    }
+    *out = t;
+    return NNP_OK;
+}
+
+void nnp_trainer_free(nnp_trainer* t)
+{
+    if (!t) return;
+    for (int i = 0; i < t->n_frames; ++i) frame_free(t->frames[i]);
+    nnp_free(t->frames);
+    nnp_free(t->scratch.base);
+    nnp_free(t->packed);
+    nnp_free(t->g);
+    nnp_free(t->acc);
+    nnp_free(t->energy);
+    nnp_free(t->force);
+    nnp_free(t->virial);
+    nnp_free(t->lambda);
+    free(t);
+}
+
+int nnp_trainer_n_frames(const nnp_trainer* t) { return t ? t->n_frames : 0; }
+
+size_t nnp_trainer_bytes(const nnp_trainer* t)
+{
+    size_t bytes = 0;
+    for (int i = 0; t && i < t->n_frames; ++i) {
+        const nnp_frame* const f = t->frames[i];
+        bytes += sizeof *f + (size_t)f->n * (48 + 4 + 16) + (size_t)f->n_total * 32 + (size_t)f->list.first[f->n] * 12;
+        bytes += (size_t)f->plan.n_blocks * (size_t)(f->plan.width + f->plan.n_species) * sizeof(int);
+    }
+    return bytes;
+}
+
+static double triple_product(const double* h)
+{
+    return h[0] * (h[4] * h[8] - h[5] * h[7]) - h[1] * (h[3] * h[8] - h[5] * h[6]) + h[2] * (h[3] * h[7] - h[4] * h[6]);
+}
+
+/* Voigt (xx yy zz yz xz xy) stress of virial (xx yy zz xy xz yz): -W/V */
+static void virial_to_stress(const double* w, double volume, double* stress)
+{
+    const int from[6] = {0, 1, 2, 5, 4, 3};
+    for (int c = 0; c < 6; ++c) stress[c] = -w[from[c]] / volume;
+}
+
+/* Room for a batch of these sizes. */
+static int reserve_batch(nnp_trainer* t, int64_t rows, int64_t total, int64_t pairs, int training)
+{
+    int status = nnp_reserve(&t->g, &t->cap_g, (size_t)pairs, 3 * (size_t)t->k->real_bytes);
+    if (!status) status = nnp_reserve(&t->energy, &t->cap_energy, (size_t)rows, sizeof(double));
+    if (!status) status = nnp_reserve(&t->force, &t->cap_force, 3 * (size_t)rows, sizeof(double));
+    if (!status) status = nnp_reserve(&t->virial, &t->cap_virial, 6 * (size_t)rows, sizeof(double));
+    if (!status) status = nnp_reserve(&t->lambda, &t->cap_lambda, 3 * (size_t)total, sizeof(double));
+    if (!status)
+        status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, t->max_neighbours, training, t->n_threads);
+    return status;
+}
+
+/* E0 and baselines of a frame: energy0, forces0, stress0. Also what finds overlapping atoms. */
+static int frame_baseline(nnp_trainer* t, nnp_frame* f)
+{
+    const nnp_system s = frame_system(f);
+    nnp_model base = *t->owner;
+    base.msr = NULL;
+    base.net = NULL;
+    int status = reserve_batch(t, f->n, f->n_total, s.first[f->n], 0);
+    if (status) return status;
+    const nnp_pairs out = {t->energy, t->g, t->virial, NULL, 0};
+    const nnp_clash clash = nnp_run_blocks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
+    if (clash.row >= 0) return nnp_clash_error(&f->list, clash);
+    f->energy0 = nnp_block_sum(t->energy, f->n, 1);
+    for (int i = 0; i < f->n; ++i) f->energy0 += base.e0[(int)s.x[4 * (int64_t)i + 3]];
+    if (!base.n_baseline) return NNP_OK;
+    f->forces0 = (double*)nnp_alloc((size_t)f->n, 3 * sizeof(double));
+    if (!f->forces0) return nnp_fail(NNP_ERR_MEMORY, "out of memory: baseline forces");
+    t->k->gather(&s, f->list.reverse_first, f->list.reverse, t->g, 0, f->n, f->forces0);
+    double w[6];
+    for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + c, f->n, 6);
+    if (f->volume > 0) virial_to_stress(w, f->volume, f->stress0);
+    return NNP_OK;
+}
+
+static int frame_labels(nnp_frame* f, const nnp_labels* labels)
+{
+    f->weight = labels ? labels->weight : 1;
+    if (!labels) return NNP_OK;
+    if ((f->has_energy = labels->energy != NULL)) f->energy = *labels->energy - f->energy0;
+    if ((f->has_stress = labels->stress != NULL)) {
+        if (!(f->volume > 0)) return nnp_fail(NNP_ERR_ARGUMENT, "a stress label needs a cell");
+        for (int c = 0; c < 6; ++c) f->stress[c] = labels->stress[c] - f->stress0[c];
+    }
+    if (!labels->forces) return NNP_OK;
+    f->forces = (double*)nnp_alloc((size_t)f->n, 3 * sizeof(double));
+    if (!f->forces) return nnp_fail(NNP_ERR_MEMORY, "out of memory: force labels");
+    for (int i = 0; i < f->n; ++i)
+        for (int c = 0; c < 3; ++c)
+            f->forces[3 * i + c] = labels->forces[3 * (int64_t)f->list.order[i] + c] - (f->forces0 ? f->forces0[3 * i + c] : 0);
+    return NNP_OK;
+}
+
+static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, const double* x, const double* cell,
+                       const int* pbc, const nnp_labels* labels)
+{
+    nnp_neigh_init(&f->list);
+    f->n = n;
+    f->volume = cell ? fabs(triple_product(cell)) : 0;
+    int status = nnp_check_species(t->owner, n, species);
+    if (!status) status = nnp_neigh_build(&f->list, n, species, x, cell, pbc, t->owner->cutoff, 1);
+    if (!status) status = nnp_neigh_reverse(&f->list, 1);
+    if (status) return status;
+    f->n_total = f->list.n_total;
+    const nnp_system s = frame_system(f);
+    status = nnp_plan_build(&f->plan, &s, t->owner->n_species, t->k->width, nnp_near_cutoff(t->owner), 1);
+    if (status) return status;
+    if (f->plan.max_neighbours > t->max_neighbours) t->max_neighbours = f->plan.max_neighbours;
+    status = frame_baseline(t, f);
+    return status ? status : frame_labels(f, labels);
+}
+
+/* Frees what only rebuilding a list needs. */
+static void list_trim(nnp_neigh* l)
+{
+    nnp_free(l->x_built);
+    nnp_free(l->shift);
+    nnp_free(l->image);
+    l->x_built = l->shift = NULL;
+    l->image = NULL;
+}
+
+int nnp_trainer_add(nnp_trainer* t, int n, const int* species, const double* x, const double* cell, const int* pbc,
+                    const nnp_labels* labels)
+{
+    if (!t || n < 1 || !species || !x)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_add: a NULL argument or a frame without atoms");
+    if ((size_t)t->n_frames == t->cap_frames) {
+        const size_t wanted = t->cap_frames ? 2 * t->cap_frames : 64;
+        nnp_frame** const more = (nnp_frame**)nnp_alloc(wanted, sizeof *more);
+        if (!more) return nnp_fail(NNP_ERR_MEMORY, "out of memory: %zu frames", wanted);
+        if (t->n_frames) memcpy(more, t->frames, (size_t)t->n_frames * sizeof *more);
+        nnp_free(t->frames);
+        t->frames = more;
+        t->cap_frames = wanted;
+    }
+    nnp_frame* const f = (nnp_frame*)calloc(1, sizeof *f);
+    if (!f) return nnp_fail(NNP_ERR_MEMORY, "out of memory: a frame");
+    const int status = frame_build(t, f, n, species, x, cell, pbc, labels);
+    if (status) {
+        frame_free(f);
+        return status;
+    }
+    list_trim(&f->list);
+    t->frames[t->n_frames++] = f;
+    return NNP_OK;
+}
+
+/* ---- a batch ---- */
+
+static void batch_free(nnp_batch* b)
+{
+    nnp_free(b->row);
+    nnp_free(b->total);
+    nnp_free(b->pair);
+    nnp_free(b->block);
+}
+
+static int batch_layout(nnp_trainer* t, int n, const int* frames, int training, nnp_batch* b)
+{
+    memset(b, 0, sizeof *b);
+    if (!t || n < 1 || !frames) return nnp_fail(NNP_ERR_ARGUMENT, "an empty batch, or a NULL argument");
+    for (int i = 0; i < n; ++i)
+        if (frames[i] < 0 || frames[i] >= t->n_frames)
+            return nnp_fail(NNP_ERR_ARGUMENT, "frame %d of %d", frames[i], t->n_frames);
+    const size_t m = (size_t)n + 1;
+    b->n = n;
+    b->frames = frames;
+    b->row = (int64_t*)nnp_alloc(m, sizeof(int64_t));
+    b->total = (int64_t*)nnp_alloc(m, sizeof(int64_t));
+    b->pair = (int64_t*)nnp_alloc(m, sizeof(int64_t));
+    b->block = (int*)nnp_alloc(m, sizeof(int));
+    if (!b->row || !b->total || !b->pair || !b->block) {
+        batch_free(b);
+        return nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n);
+    }
+    b->row[0] = b->total[0] = b->pair[0] = b->block[0] = 0;
+    for (int i = 0; i < n; ++i) {
+        const nnp_frame* const f = t->frames[frames[i]];
+        b->row[i + 1] = b->row[i] + f->n;
+        b->total[i + 1] = b->total[i] + f->n_total;
+        b->pair[i + 1] = b->pair[i] + f->list.first[f->n];
+        b->block[i + 1] = b->block[i] + f->plan.n_blocks;
+    }
+    const int status = reserve_batch(t, b->row[n], b->total[n], b->pair[n], training);
+    if (status) batch_free(b);
+    return status;
+}
+
+static int frame_of_block(const nnp_batch* b, int block)
+{
+    int lo = 0, hi = b->n;
+    while (hi - lo > 1) {
+        const int mid = (lo + hi) / 2;
+        if (b->block[mid] <= block) lo = mid;
+        else hi = mid;
+    }
+    return lo;
+}
+
+static char* thread_scratch(const nnp_trainer* t) { return t->scratch.base + (size_t)omp_get_thread_num() * t->scratch.bytes; }
+
+/* Energies, pair gradients and virials of all rows, then forces. */
+static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
+{
+    const int n_blocks = b->block[b->n], step = 2;
+#pragma omp parallel num_threads(t->n_threads) if (t->n_threads > 1 && n_blocks > 8)
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (int b0 = 0; b0 < n_blocks; b0 += step)
+            for (int i = b0; i < n_blocks && i < b0 + step; ++i) {
+                const int q = frame_of_block(b, i), local = i - b->block[q];
+                const nnp_frame* const f = t->frames[b->frames[q]];
+                const nnp_system s = frame_system(f);
+                const nnp_pairs out = {t->energy + b->row[q],
+                                       (char*)t->g + 3 * b->pair[q] * t->k->real_bytes,
+                                       t->virial + 6 * b->row[q], NULL, 0};
+                t->k->evaluate(&t->model, t->packed, &s, &f->plan, local, local + 1, thread_scratch(t), &out);
+            }
+#pragma omp for schedule(dynamic, 1)
+        for (int q = 0; q < b->n; ++q) {
+            const nnp_frame* const f = t->frames[b->frames[q]];
+            const nnp_system s = frame_system(f);
+            t->k->gather(&s, f->list.reverse_first, f->list.reverse, (char*)t->g + 3 * b->pair[q] * t->k->real_bytes, 0,
+                         f->n, t->force + 3 * b->row[q]);
+        }
+    }
+}
+
+/* l(d) and dl/dd */
+static double loss_of(const nnp_loss* loss, double d, double delta, double* slope)
+{
+    if (loss->kind == NNP_LOSS_SQUARE) {
+        *slope = 2 * d;
+        return d * d;
+    }
+    if (fabs(d) <= delta) {
+        *slope = d;
+        return 0.5 * d * d;
+    }
+    *slope = d > 0 ? delta : -delta;
+    return delta * (fabs(d) - 0.5 * delta);
+}
+
+/* Loss terms of frame q of the batch (energy, force, stress), and its derivatives as a tangent. */
+static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss, double* terms, nnp_tangent* tangent)
+{
+    const nnp_frame* const f = t->frames[b->frames[q]];
+    const double scale = f->weight / b->n;
+    double* const lambda = t->lambda + 3 * b->total[q];
+    double slope;
+    memset(tangent, 0, sizeof *tangent);
+    tangent->lambda = lambda;
+    terms[0] = terms[1] = terms[2] = 0;
+    if (f->has_energy) {
+        const double d = (nnp_block_sum(t->energy + b->row[q], f->n, 1) - f->energy) / f->n;
+        terms[0] = scale * loss->w_energy * loss_of(loss, d, loss->delta_energy, &slope);
+        tangent->c = scale * loss->w_energy * slope / f->n;
+    }
+    memset(lambda, 0, 3 * (size_t)f->n_total * sizeof(double));
+    if (f->forces && loss->w_force != 0) {
+        const double* const force = t->force + 3 * b->row[q];
+        const double each = scale * loss->w_force / (3.0 * f->n);
+        double sum = 0;
+        for (int i = 0; i < 3 * f->n; ++i) {
+            sum += loss_of(loss, force[i] - f->forces[i], loss->delta_force, &slope);
+            lambda[i] = each * slope;
+        }
+        terms[1] = each * sum;
+        for (int i = f->n; i < f->n_total; ++i)
+            memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n], 3 * sizeof(double));
+    }
+    if (f->has_stress && loss->w_stress != 0) {
+        const int row[6] = {0, 1, 2, 1, 0, 0}, column[6] = {0, 1, 2, 2, 2, 1};
+        double w[6], stress[6];
+        for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + 6 * b->row[q] + c, f->n, 6);
+        virial_to_stress(w, f->volume, stress);
+        const double each = scale * loss->w_stress / 6;
+        for (int c = 0; c < 6; ++c) { /* sigma = -W/V; an off-diagonal W is shared by its two entries */
+            terms[2] += each * loss_of(loss, stress[c] - f->stress[c], loss->delta_stress, &slope);
+            const double m = -each * slope / f->volume;
+            tangent->m[3 * row[c] + column[c]] += 0.5 * m;
+            tangent->m[3 * column[c] + row[c]] += 0.5 * m;
+        }
+    }
+}
+
+/* The second sweep: contiguous shares of the blocks have an accumulator each; their number does not depend on the
+ * threads, so neither does a bit of the sum. */
+static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent* tangents, double* grad)
+{
+    const int n_blocks = b->block[b->n], lanes = t->k->width;
+    int n_workers = n_blocks / BLOCKS_PER_WORKER;
+    n_workers = n_workers < 1 ? 1 : n_workers > MAX_WORKERS ? MAX_WORKERS : n_workers;
+    const int64_t np = t->model.n_parameters;
+    const size_t share = (size_t)np * (size_t)lanes * (size_t)t->k->real_bytes;
+    const int status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)n_workers, 1);
+    if (status) return status;
+    const int slice = 256, n_slices = (int)((np + slice - 1) / slice);
+#pragma omp parallel num_threads(t->n_threads) if (t->n_threads > 1 && n_workers > 1)
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (int v = 0; v < n_workers; ++v) {
+            char* const acc = (char*)t->acc + (size_t)v * share;
+            memset(acc, 0, share);
+            const int end = (int)((int64_t)n_blocks * (v + 1) / n_workers);
+            for (int i = (int)((int64_t)n_blocks * v / n_workers); i < end;) {
+                const int q = frame_of_block(b, i), last = b->block[q + 1] < end ? b->block[q + 1] : end;
+                const nnp_frame* const f = t->frames[b->frames[q]];
+                const nnp_system s = frame_system(f);
+                t->k->gradient(&t->model, t->packed, &s, &f->plan, i - b->block[q], last - b->block[q], thread_scratch(t),
+                               &tangents[q], acc);
+                i = last;
+            }
+        }
+#pragma omp for schedule(static)
+        for (int j = 0; j < n_slices; ++j) {
+            const int64_t lo = (int64_t)j * slice, n = np - lo < slice ? np - lo : slice;
+            memset(grad + lo, 0, (size_t)n * sizeof(double));
+            for (int v = 0; v < n_workers; ++v)
+                t->k->reduce(n, (char*)t->acc + (size_t)v * share + (size_t)lo * lanes * t->k->real_bytes, grad + lo);
+        }
+    }
+    return NNP_OK;
+}
+
+static int check_loss(const nnp_loss* l)
+{
+    if (!l || l->size != sizeof *l) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_loss: NULL, or its size is not set");
+    if (l->kind != NNP_LOSS_SQUARE && l->kind != NNP_LOSS_HUBER)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_loss.kind is %d", l->kind);
+    if (l->kind == NNP_LOSS_HUBER && !(l->delta_energy > 0 && l->delta_force > 0 && l->delta_stress > 0))
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_loss: Huber's deltas must be > 0");
+    return NNP_OK;
+}
+
+int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* loss, int n_batch, const int* frames,
+                         double* terms, double* grad)
+{
+    nnp_batch b;
+    int status = check_loss(loss);
+    if (!status) status = batch_layout(t, n_batch, frames, grad != NULL, &b);
+    if (status) return status;
+    nnp_tangent* const tangents = (nnp_tangent*)nnp_alloc((size_t)n_batch, sizeof(nnp_tangent));
+    double* const parts = (double*)nnp_alloc((size_t)n_batch, 3 * sizeof(double));
+    if (!tangents || !parts) {
+        status = nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n_batch);
+    } else {
+        t->k->pack(&t->model, theta, t->packed);
+        batch_evaluate(t, &b);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
+        for (int q = 0; q < n_batch; ++q) frame_loss(t, &b, q, loss, parts + 3 * q, &tangents[q]);
+        memset(terms, 0, 4 * sizeof(double));
+        for (int q = 0; q < n_batch; ++q)
+            for (int c = 0; c < 3; ++c) terms[c + 1] += parts[3 * q + c];
+        terms[0] = terms[1] + terms[2] + terms[3];
+        if (grad) status = batch_gradient(t, &b, tangents, grad);
+    }
+    nnp_free(tangents);
+    nnp_free(parts);
+    batch_free(&b);
+    return status;
+}
+
+int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const int* frames, double* energies,
+                        double* forces, double* stresses)
+{
+    nnp_batch b;
+    const int status = batch_layout(t, n_batch, frames, 0, &b);
+    if (status) return status;
+    t->k->pack(&t->model, theta, t->packed);
+    batch_evaluate(t, &b);
+    for (int q = 0; q < n_batch; ++q) {
+        const nnp_frame* const f = t->frames[frames[q]];
+        if (energies) energies[q] = nnp_block_sum(t->energy + b.row[q], f->n, 1) + f->energy0;
+        for (int i = 0; forces && i < f->n; ++i)
+            for (int c = 0; c < 3; ++c)
+                forces[3 * (b.row[q] + f->list.order[i]) + c] =
+                    t->force[3 * (b.row[q] + i) + c] + (f->forces0 ? f->forces0[3 * i + c] : 0);
+        if (!stresses) continue;
+        double w[6];
+        for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + 6 * b.row[q] + c, f->n, 6);
+        for (int c = 0; c < 6; ++c) stresses[6 * q + c] = 0;
+        if (f->volume > 0) virial_to_stress(w, f->volume, stresses + 6 * q);
+        for (int c = 0; c < 6; ++c) stresses[6 * q + c] += f->stress0[c];
+    }
+    batch_free(&b);
+    return NNP_OK;
+}
+
+int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, double* out)
+{
+    nnp_batch b;
+    const int status = batch_layout(t, 1, &frame, 0, &b);
+    if (status) return status;
+    const nnp_frame* const f = t->frames[frame];
+    const nnp_system s = frame_system(f);
+    int stride = 0;
+    for (int i = 0; i < t->model.n_species; ++i)
+        if (t->model.msr[i].n_fingerprints > stride) stride = t->model.msr[i].n_fingerprints;
+    double* const rows = (double*)nnp_alloc((size_t)f->n * (size_t)stride, sizeof(double));
+    if (!rows) {
+        batch_free(&b);
+        return nnp_fail(NNP_ERR_MEMORY, "out of memory: fingerprints of %d atoms", f->n);
+    }
+    memset(rows, 0, (size_t)f->n * (size_t)stride * sizeof(double));
+    t->k->pack(&t->model, theta, t->packed);
+    const nnp_pairs pairs = {t->energy, t->g, NULL, rows, stride};
+    nnp_run_blocks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &pairs);
+    for (int i = 0; i < f->n; ++i)
+        memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride, (size_t)stride * sizeof(double));
+    nnp_free(rows);
+    batch_free(&b);
+    return NNP_OK;
+}

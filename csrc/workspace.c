@@ -1,0 +1,244 @@
+/* workspace.c - one caller's scratch, and energies and forces of atoms in a cell (own neighbour list). */
+#include "workspace.h"
+#include "engine.h"
+#include "nnp_threads.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct nnp_workspace {
+    const nnp_model* model;
+    nnp_options options;
+    const nnp_kernels* k;
+    int n_threads;
+    void* packed; /* theta in working precision */
+    nnp_neigh list;
+    nnp_plan plan;
+    nnp_scratch scratch;
+    void* g;           /* [pairs][3] nnp_real */
+    double* per_row;   /* [n][1 + 3 + 6]: energies, forces, virials of rows */
+    size_t cap_g, cap_rows;
+    int listed;        /* list belongs to the key below */
+    double cell[9];
+    int has_cell, pbc[3];
+    int* species;      /* [n] caller's order */
+    size_t cap_species;
+};
+
+void nnp_default_options(nnp_options* options)
+{
+    options->size = sizeof *options;
+    options->n_threads = 0;
+    options->precision = NNP_F64;
+    options->skin = 0;
+}
+
+static int check_options(const nnp_options* o)
+{
+    if (o->size != sizeof(nnp_options))
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_options.size is %zu, expected %zu: call nnp_default_options", o->size,
+                        sizeof(nnp_options));
+    if (o->precision != NNP_F64 && o->precision != NNP_F32)
+        return nnp_fail(NNP_ERR_ARGUMENT, "precision is %d, expected NNP_F64 or NNP_F32", o->precision);
+    if (!(o->skin >= 0) || !isfinite(o->skin))
+        return nnp_fail(NNP_ERR_ARGUMENT, "skin is %g Angstrom, expected a finite number >= 0", o->skin);
+    if (o->n_threads < 0 || o->n_threads > 4096)
+        return nnp_fail(NNP_ERR_ARGUMENT, "n_threads is %d, expected 0 (default) to 4096", o->n_threads);
+    return NNP_OK;
+}
+
+int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out)
+{
+    nnp_options defaults;
+    nnp_default_options(&defaults);
+    if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_workspace_new: model or out is NULL");
+    if (!options) options = &defaults;
+    int status = check_options(options);
+    if (status) return status;
+    const nnp_kernels* const k = nnp_get_kernels(options->precision);
+    if (!k) return NNP_ERR_ARGUMENT;
+    nnp_workspace* const w = (nnp_workspace*)calloc(1, sizeof *w);
+    if (!w) return nnp_fail(NNP_ERR_MEMORY, "out of memory: workspace");
+    w->model = model;
+    w->options = *options;
+    w->k = k;
+    w->n_threads = nnp_thread_count(options->n_threads);
+    nnp_neigh_init(&w->list);
+    w->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
+    if (!w->packed) {
+        nnp_workspace_free(w);
+        return nnp_fail(NNP_ERR_MEMORY, "out of memory: parameters");
+    }
+    k->pack(model, model->theta, w->packed);
+    *out = w;
+    return NNP_OK;
+}
+
+void nnp_workspace_free(nnp_workspace* w)
+{
+    if (!w) return;
+    nnp_neigh_clear(&w->list);
+    nnp_plan_clear(&w->plan);
+    nnp_free(w->packed);
+    nnp_free(w->scratch.base);
+    nnp_free(w->g);
+    nnp_free(w->per_row);
+    nnp_free(w->species);
+    free(w);
+}
+
+nnp_neigh* nnp_work_list(nnp_workspace* w) { return &w->list; }
+int nnp_work_threads(const nnp_workspace* w) { return w->n_threads; }
+double nnp_work_skin(const nnp_workspace* w) { return w->options.skin; }
+
+static nnp_system list_system(const nnp_neigh* l)
+{
+    nnp_system s = {l->n, NULL, l->x, l->first, l->index};
+    return s;
+}
+
+/* Room and plan for a system that is in place. */
+static int prepare(nnp_workspace* w, const nnp_system* s)
+{
+    int status = nnp_plan_build(&w->plan, s, w->model->n_species, w->k->width, nnp_near_cutoff(w->model), w->n_threads);
+    if (!status) status = nnp_scratch_reserve(&w->scratch, w->k, w->model, w->plan.max_neighbours, 0, w->n_threads);
+    if (!status)
+        status = nnp_reserve(&w->g, &w->cap_g, (size_t)s->first[s->n], 3 * (size_t)w->k->real_bytes);
+    if (!status) status = nnp_reserve(&w->per_row, &w->cap_rows, (size_t)s->n, 10 * sizeof(double));
+    return status;
+}
+
+int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x, const double* cell, const int* pbc)
+{
+    w->listed = 0;
+    int status = nnp_check_species(w->model, n, species);
+    if (!status)
+        status = nnp_neigh_build(&w->list, n, species, x, cell, pbc, w->model->cutoff + w->options.skin, w->n_threads);
+    if (!status) status = nnp_neigh_reverse(&w->list, w->n_threads);
+    if (status) return status;
+    const nnp_system s = list_system(&w->list);
+    return prepare(w, &s);
+}
+
+static int row_of_entry(const int64_t* first, int n, int64_t p)
+{
+    int lo = 0, hi = n;
+    while (hi - lo > 1) {
+        const int mid = lo + (hi - lo) / 2;
+        if (first[mid] <= p) lo = mid;
+        else hi = mid;
+    }
+    return lo;
+}
+
+/* W_i = -sum_j r_ji (x) dE_j/dr_ji: what acts on atom i, credited to i. */
+static void row_virials(const nnp_workspace* w, int i, double* out)
+{
+    const nnp_neigh* const l = &w->list;
+    for (int c = 0; c < 9; ++c) out[c] = 0;
+    for (int64_t q = l->reverse_first[i]; q < l->reverse_first[i + 1]; ++q) {
+        const int64_t p = l->reverse[q];
+        const double* const xj = l->x + 4 * (int64_t)row_of_entry(l->first, l->n, p);
+        const double* const xi = l->x + 4 * (int64_t)l->index[p];
+        double g[3];
+        w->k->pair(w->g, p, g);
+        for (int a = 0; a < 3; ++a)
+            for (int b = 0; b < 3; ++b) out[3 * a + b] -= (xi[a] - xj[a]) * g[b];
+    }
+}
+
+static void gather_forces(const nnp_workspace* w, const nnp_system* s, double* f)
+{
+    const nnp_neigh* const l = &w->list;
+    const int chunk = 1024, n_chunks = (l->n + chunk - 1) / chunk;
+#pragma omp parallel for schedule(static) num_threads(w->n_threads) if (w->n_threads > 1 && n_chunks > 1)
+    for (int c = 0; c < n_chunks; ++c)
+        w->k->gather(s, l->reverse_first, l->reverse, w->g, c * chunk, c * chunk + chunk < l->n ? c * chunk + chunk : l->n, f);
+}
+
+int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r)
+{
+    const nnp_system s = list_system(&w->list);
+    double* const e = r->energies ? r->energies : w->per_row;
+    double* const v = r->virial ? w->per_row + 4 * (int64_t)s.n : NULL;
+    const nnp_pairs out = {e, w->g, v, NULL, 0};
+    const nnp_clash clash = nnp_run_blocks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, w->n_threads, &out);
+    if (clash.row >= 0) return nnp_clash_error(&w->list, clash);
+    for (int i = 0; i < s.n; ++i) e[i] += w->model->e0[(int)s.x[4 * (int64_t)i + 3]];
+    if (r->energy) *r->energy = nnp_block_sum(e, s.n, 1);
+    if (r->forces) gather_forces(w, &s, r->forces);
+    if (r->virial)
+        for (int c = 0; c < 6; ++c) r->virial[c] = nnp_block_sum(v + c, s.n, 6);
+    if (r->virials) {
+#pragma omp parallel for schedule(static) num_threads(w->n_threads) if (w->n_threads > 1)
+        for (int i = 0; i < s.n; ++i) row_virials(w, i, r->virials + 9 * (int64_t)i);
+    }
+    return NNP_OK;
+}
+
+static int same_list(const nnp_workspace* w, int n, const int* species, const double* cell, const int* pbc)
+{
+    const int all[3] = {1, 1, 1};
+    if (!w->listed || n != w->list.n || !w->options.skin || w->has_cell != (cell != NULL)) return 0;
+    if (cell && (memcmp(cell, w->cell, sizeof w->cell) != 0 || memcmp(pbc ? pbc : all, w->pbc, sizeof w->pbc) != 0))
+        return 0;
+    return memcmp(species, w->species, (size_t)n * sizeof(int)) == 0;
+}
+
+static int remember(nnp_workspace* w, int n, const int* species, const double* cell, const int* pbc)
+{
+    const int all[3] = {1, 1, 1};
+    const int status = nnp_reserve(&w->species, &w->cap_species, (size_t)n, sizeof(int));
+    if (status) return status;
+    memcpy(w->species, species, (size_t)n * sizeof(int));
+    w->has_cell = cell != NULL;
+    if (cell) memcpy(w->cell, cell, sizeof w->cell);
+    memcpy(w->pbc, pbc ? pbc : all, sizeof w->pbc);
+    w->listed = 1;
+    return NNP_OK;
+}
+
+/* List and positions up to date; the list of the last call serves while no atom moved skin/2. */
+static int update(nnp_workspace* w, int n, const int* species, const double* x, const double* cell, const int* pbc)
+{
+    if (same_list(w, n, species, cell, pbc)) {
+        const double moved2 = nnp_neigh_refresh(&w->list, x, w->n_threads);
+        if (moved2 <= 0.25 * w->options.skin * w->options.skin) return NNP_OK;
+    }
+    const int status = nnp_work_build(w, n, species, x, cell, pbc);
+    return status || !w->options.skin ? status : remember(w, n, species, cell, pbc);
+}
+
+/* Scratch by row for the arrays that compute_cell hands on in the caller's order. */
+static void add_rows(const nnp_neigh* l, const double* rows, int width, double* out)
+{
+    if (!out) return;
+    for (int i = 0; i < l->n; ++i)
+        for (int c = 0; c < width; ++c) out[(int64_t)l->order[i] * width + c] += rows[(int64_t)i * width + c];
+}
+
+int nnp_compute_cell(const nnp_model* model, nnp_workspace* w, int n, const int* species, const double* x,
+                     const double* cell, const int* pbc, const nnp_results* r)
+{
+    if (!model || !w || !r || n < 0 || (n && (!species || !x)))
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_compute_cell: a NULL argument or a negative number of atoms");
+    if (model != w->model) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_compute_cell: the workspace is of another model");
+    if (n == 0) return NNP_OK;
+    int status = update(w, n, species, x, cell, pbc);
+    if (status) return status;
+    double energy = 0, virial[6] = {0};
+    double* const virials = r->virials ? (double*)nnp_alloc((size_t)n, 9 * sizeof(double)) : NULL;
+    if (r->virials && !virials) return nnp_fail(NNP_ERR_MEMORY, "out of memory: virials of %d atoms", n);
+    nnp_results rows = {&energy, w->per_row, r->forces ? w->per_row + n : NULL, r->virial ? virial : NULL, virials};
+    status = nnp_work_evaluate(w, &rows);
+    if (!status) {
+        if (r->energy) *r->energy += energy;
+        if (r->virial)
+            for (int c = 0; c < 6; ++c) r->virial[c] += virial[c];
+        add_rows(&w->list, rows.energies, 1, r->energies);
+        add_rows(&w->list, rows.forces, 3, r->forces);
+        add_rows(&w->list, virials, 9, r->virials);
+    }
+    nnp_free(virials);
+    return status;
+}
