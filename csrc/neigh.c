@@ -224,6 +224,19 @@ static int build(nnp_neigh* list, const int* species, const double* x, int n_thr
     return nnp_neigh_search(list, n_threads);
 }
 
+static int make_scratch(nnp_neigh* list)
+{
+    if (list->scratch) return NNP_OK;
+    nnp_neigh_scratch* scratch = nnp_alloc(1, sizeof *scratch);
+    if (!scratch) return nnp_fail(NNP_ERR_MEMORY, "out of memory: neighbour list");
+    memset(scratch, 0, sizeof *scratch);
+    for (int m = 0; m < 256; m++)
+        for (int b = 0, n = 0; b < 8; b++)
+            if (m >> b & 1) scratch->lane_order[m][n++] = (unsigned char)b;
+    list->scratch = scratch;
+    return NNP_OK;
+}
+
 int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x, const double* cell,
                     const int* pbc, double cutoff, int n_threads)
 {
@@ -235,11 +248,7 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
     if (!(cutoff > 0) || !(cutoff <= 1e7))
         return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: cutoff is %g, expected 0 < cutoff <= 1e7", cutoff);
     n_threads = nnp_thread_count(n_threads);
-    if (!list->scratch) {
-        list->scratch = nnp_alloc(1, sizeof(nnp_neigh_scratch));
-        if (!list->scratch) return nnp_fail(NNP_ERR_MEMORY, "out of memory: neighbour list");
-        memset(list->scratch, 0, sizeof(nnp_neigh_scratch));
-    }
+    if (make_scratch(list)) return NNP_ERR_MEMORY;
     nnp_neigh_scratch* scratch = list->scratch;
     make_empty(list, NNP_OK);
     int status = nnp_grid_lattice(&scratch->grid, cell, pbc, cutoff);

@@ -284,7 +284,7 @@ int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads)
         grid->reach[d] = (grid->cutoff * (1 + MARGIN) + 1e-13 * scale) / grid->width[d] + MARGIN;
         images *= 1 + 2 * floor(grid->reach[d]);
     }
-    if (!(n * images <= 2147483647.0))
+    if (!(n * images <= 2147479552.0)) /* 2^31 - 4096: loops by blocks must not overflow */
         return nnp_fail(NNP_ERR_GEOMETRY,
                         "cutoff %g needs more than 2^31 periodic images: lattice planes are %g, %g, %g apart",
                         grid->cutoff, grid->width[0], grid->width[1], grid->width[2]);

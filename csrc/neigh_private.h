@@ -35,7 +35,8 @@ typedef struct nnp_neigh_scratch {
     size_t cap_block_offset;
     void* pack; /* per thread: packed candidates and one chunk of pairs */
     size_t cap_pack;
-    uint64_t* mask; /* reverse: which segments of rows a chunk of pairs points to */
+    unsigned char lane_order[256][8]; /* [m]: the set bits of m first */
+    uint64_t* mask;                   /* reverse: which segments of rows a chunk of pairs points to */
 } nnp_neigh_scratch;
 
 enum { NNP_NEIGH_BLOCK = 256 };

@@ -25,6 +25,7 @@ typedef struct pack {
     int n, self; /* self: where the bin's own atoms begin */
     int bin;
     float inner, outer; /* r^2 */
+    unsigned char (*lane_order)[8];
 } pack;
 
 /* Appends the neighbours of candidate self to out (room for n + LANES) and returns their number;
@@ -77,18 +78,6 @@ row_avx512(const pack* p, int self, int* out, int* doubtful)
     return found;
 }
 
-/* lane_order[m] moves the set bits of m to the front. */
-static unsigned char lane_order[256][8];
-
-static void fill_lane_order(void)
-{
-    for (int m = 0; m < 256; m++) {
-        int n = 0;
-        for (int b = 0; b < 8; b++)
-            if (m >> b & 1) lane_order[m][n++] = (unsigned char)b;
-    }
-}
-
 __attribute__((target("avx2,fma,popcnt"))) static int row_avx2(const pack* p, int self, int* out,
                                                                int* doubtful)
 {
@@ -106,7 +95,7 @@ __attribute__((target("avx2,fma,popcnt"))) static int row_avx2(const pack* p, in
         unsure = _mm256_or_ps(unsure, _mm256_and_ps(in, _mm256_cmp_ps(r2, inner, _CMP_GE_OQ)));
         unsigned bits = (unsigned)_mm256_movemask_ps(in);
         if ((self & ~7) == k) bits &= ~(1u << (self & 7));
-        __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)lane_order[bits]));
+        __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p->lane_order[bits]));
         __m256i id = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i*)(p->id + k)), order);
         _mm256_storeu_si256((__m256i*)(out + found), id);
         found += _mm_popcnt_u32(bits);
@@ -127,10 +116,7 @@ static search_row* choose_row(void)
     if (!narrow && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
         return row_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        fill_lane_order();
-        return row_avx2;
-    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return row_avx2;
 #endif
     return row_baseline;
 }
@@ -289,7 +275,7 @@ static int64_t search_all(nnp_neigh* list, const chunk_room* room, int n_threads
 #pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     {
         char* base = (char*)scratch->pack + room->bytes * omp_get_thread_num();
-        pack p = {.x = (float*)base, .bin = -1};
+        pack p = {.x = (float*)base, .bin = -1, .lane_order = scratch->lane_order};
         p.y = p.x + room->lane, p.z = p.y + room->lane, p.id = (int*)(p.z + room->lane);
         int* out = p.id + room->lane;
         set_limits(&p, &scratch->grid);
