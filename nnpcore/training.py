@@ -36,7 +36,12 @@ HEADER = (
 )
 PREDICT_CHUNK = 32  # frames predicted between two looks at signals
 # settings that may differ between a run and its resumption: they do not touch the path of the weights
-FREE = {"train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds")}
+# (the data are compared by content, the model is in the checkpoint)
+FREE = {
+    "data": ("train", "valid", "test"),
+    "model": ("init_from",),
+    "train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds"),
+}
 
 
 class Diverged(RuntimeError):
@@ -129,6 +134,102 @@ def make_trainer(model, threads, precision):
 
 def bound_penalty(theta, exponents, bound, weight):
     """(R, dR/dtheta [P]) of R = weight sum max(0, phi - bound)^2 over the exponents phi; exponents is a mask [P]."""
+    excess = np.where(exponents, np.maximum(theta - bound, 0.0), 0.0)
+    with np.errstate(over="ignore"):  # the caller finds an infinite one out
+        return weight * float(excess @ excess), 2.0 * weight * excess
+
+
+def initialised(model, trainer, frames, n_frames=20):
+    """The model with network inputs of mean 0 and variance 1 over the atoms of up to n_frames frames, evenly chosen.
+
+    Per fingerprint: mu takes the mean of ln(F + 1e-3), the first layer's weights are divided by the standard deviation
+    (at least 0.05: an input that hardly varies is not noise to be blown up). trainer holds the frames, first.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int))
+    inputs = [trainer.fingerprints(model.theta, int(i)) for i in chosen]
+    elements = np.concatenate([np.array(frames[i].species) for i in chosen])
+    theta, inputs = np.array(model.theta), np.concatenate(inputs)
+    for s, symbol in enumerate(model.species):
+        g = inputs[elements == symbol][:, : model.n_fingerprints[s]]
+        if len(g):
+            theta[model.slices[f"msr.{symbol}.mu"]] += g.mean(axis=0)
+            weight = theta[model.slices[f"net.{symbol}.0.weight"]].reshape(g.shape[1], -1)
+            weight /= np.maximum(g.std(axis=0), 0.05)[:, None]
+    return model.replace(theta=theta)
+
+
+@dataclass
+class Result:
+    """What a run leaves: the best model, its score and epoch, metrics rows, and why it stopped.
+
+    stopped: "epochs", "seconds", "callback" or "signal"; signal: its number, or None.
+    """
+
+    model: object
+    score: float
+    epoch: float
+    history: list = field(default_factory=list)
+    stopped: str = "epochs"
+    signal: int | None = None
+
+
+@dataclass
+class State:
+    """Everything that decides how a run goes on; what a checkpoint holds."""
+
+    theta: np.ndarray  # [P]
+    optimizer: Adam
+    average: np.ndarray  # [P] moving average of theta (theta itself while train.ema is 0)
+    best: np.ndarray  # [P]
+    order: np.ndarray  # [n_train] of the epoch that runs
+    sums: np.ndarray  # [5] loss terms and bound, summed over the frames of this epoch
+    epoch: int = 0
+    batch: int = 0
+    best_score: float = float("inf")
+    best_epoch: float = 0.0
+    metrics_bytes: int = 0
+    elapsed: float = 0.0
+
+    COUNTERS = ("epoch", "batch", "best_epoch", "metrics_bytes")
+
+    def arrays(self):
+        """{name: array} for the checkpoint."""
+        names = ("theta", "average", "best", "order", "sums")
+        score = {"best_score": np.array([self.best_score])}
+        return {**{n: getattr(self, n) for n in names}, "m": self.optimizer.m, "v": self.optimizer.v, **score}
+
+    def counters(self):
+        """{name: number} for the checkpoint."""
+        return {**{n: getattr(self, n) for n in self.COUNTERS}, "adam_step": self.optimizer.step}
+
+    def restore(self, arrays, counters):
+        """Take the state of a checkpoint; CheckpointError where sizes differ."""
+        for name, now in self.arrays().items():
+            if name not in arrays or arrays[name].shape != now.shape:
+                raise checkpoint.CheckpointError(f"{name} is missing or of another size than the model or the data")
+        self.theta, self.average, self.best = arrays["theta"], arrays["average"], arrays["best"]
+        self.order, self.sums, self.best_score = arrays["order"], arrays["sums"], float(arrays["best_score"][0])
+        self.optimizer.m, self.optimizer.v = arrays["m"], arrays["v"]
+        self.optimizer.step = counters["adam_step"]
+        for name in self.COUNTERS:
+            setattr(self, name, counters[name])
+        self.elapsed = counters.get("elapsed", 0.0)
+
+
+def make_trainer(model, threads, precision):
+    """The C core's trainer for a model: architecture, E0 and baseline are the model's."""
+    from ._core import Trainer
+
+    return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
+
+
+def bound_penalty(theta, exponents, bound, weight):
+    """(R, dR/dtheta [P]) of R = weight sum max(0, phi - bound)^2 over the exponents phi; exponents is a mask [P]."""
+    with np.errstate(over="ignore"):  # an infinite penalty is found out as divergence
+        return _bound_penalty(theta, exponents, bound, weight)
+
+
+def _bound_penalty(theta, exponents, bound, weight):
     excess = np.where(exponents, np.maximum(theta - bound, 0.0), 0.0)
     return weight * float(excess @ excess), 2.0 * weight * excess
 
