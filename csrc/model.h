@@ -15,7 +15,8 @@ nnp_model* nnp_model_new(int method, int n_species);
 /* From n2, n3, and the hidden widths: n_fingerprints, width[0] and [n_layers], all offsets, n_parameters. */
 void nnp_model_layout(nnp_model* model);
 
-/* Bound on |alpha|, |a|, |b|, |beta| in a file: keeps exp() of them far from overflow in float64. */
+/* Bound on |alpha|, |a|, |b|, |beta| in a file: exp(300) = 2e130, so that two factors stay finite in float64.
+ */
 enum { NNP_MAX_EXPONENT = 300 };
 
 #endif /* NNP_MODEL_H */

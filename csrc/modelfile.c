@@ -119,6 +119,13 @@ static int by_place(const void* a, const void* b)
     return (s->end > t->end) - (s->end < t->end);
 }
 
+static int refuse_tensor(char* name)
+{
+    for (char* p = name; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = '?'; /* error texts are one line */
+    return BAD("tensor '%s' does not belong to the model the metadata describes", name);
+}
+
 /* Every tensor once, and together they fill the data section without overlap or gap. */
 static int read_header(file* f, json header)
 {
@@ -129,7 +136,7 @@ static int read_header(file* f, json header)
         if (json_string(key, name, sizeof name) < 0) snprintf(name, sizeof name, "(long or odd name)");
         if (strcmp(name, "__metadata__") == 0) continue;
         tensor* t = find_tensor(f, key);
-        if (!t) return BAD("tensor '%s' does not belong to the model the metadata describes", name);
+        if (!t) return refuse_tensor(name);
         TRY(read_entry(f, entry, t));
     }
     for (int k = 0; k < f->n_tensors; k++)

@@ -191,6 +191,118 @@ NNP_API int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n
 /* Network inputs G of every atom of one frame: out is [n][max n_fingerprints], rows padded with 0. */
 NNP_API int nnp_trainer_fingerprints(nnp_trainer* trainer, const double* theta, int frame, double* out);
 
+/* ---- molecular dynamics ------------------------------------------------------------------- */
+
+typedef struct nnp_md nnp_md;
+
+enum {
+    NNP_MD_NVE = 0,      /* velocity Verlet */
+    NNP_MD_LANGEVIN = 1, /* BAOAB: Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013) */
+    NNP_MD_BUSSI = 2     /* stochastic velocity rescaling: Bussi et al., J. Chem. Phys. 126, 014101 (2007) */
+};
+
+typedef struct nnp_md_options {
+    size_t size;            /* sizeof(nnp_md_options), set by nnp_md_default_options() */
+    int ensemble;           /* NNP_MD_* */
+    double dt;              /* fs */
+    double temperature;     /* K, of the thermostat */
+    double friction;        /* 1/fs (Langevin) */
+    double tau;             /* fs (Bussi) */
+    uint64_t seed;          /* random numbers depend on (seed, step, atom) alone */
+    double f_max;           /* eV/A: a larger force stops the run */
+    int64_t momentum_every; /* steps between removals of the total momentum; 0: never */
+    int64_t virial_every;   /* steps whose virial is computed along with the forces; 0: when asked for */
+} nnp_md_options;
+
+NNP_API void nnp_md_default_options(nnp_md_options* options);
+
+/* What moves. x, v are [n][3]; v NULL: at rest; mass [n] or NULL: the model's; cell, pbc as
+ * nnp_compute_cell(). */
+typedef struct nnp_md_system {
+    int n;
+    const int* species;
+    const double* x;
+    const double* v; /* A/fs */
+    const double* mass;
+    const double* cell;
+    const int* pbc;
+} nnp_md_system;
+
+/* Everything a run continues from, to the last bit; arrays [n][3] in the caller's order, positions unwrapped.
+ * nnp_md_get() skips NULL pointers. In nnp_md_set() x and v are needed, x_list may be NULL (x), f is ignored.
+ */
+typedef struct nnp_md_state {
+    int64_t step;
+    double heat;    /* eV the thermostat has put in */
+    double cell[9]; /* read only as yet */
+    double* x;
+    double* v;
+    double* x_list; /* positions that the neighbour list in use was built at */
+    double* f;      /* eV/A */
+} nnp_md_state;
+
+/* eV, K, A^3, eV/A^3. Stress is Voigt xx yy zz yz xz xy, tension positive, kinetic part included;
+ * stress and pressure are NaN where no volume is defined or they were not asked for. */
+typedef struct nnp_thermo {
+    int64_t step;
+    double potential, kinetic, temperature;
+    double conserved; /* potential + kinetic - heat */
+    double volume, pressure, stress[6];
+} nnp_thermo;
+
+/* options: threads, precision, skin (0: 1 A). The model must outlive the nnp_md. */
+NNP_API int nnp_md_new(const nnp_model* model, const nnp_options* options, const nnp_md_system* system,
+                       const nnp_md_options* md_options, nnp_md** out);
+NNP_API void nnp_md_free(nnp_md* md);
+
+/* Advance by n_steps, or until *stop (may be NULL) is not 0, looked at before each step.
+ * NNP_ERR_DIVERGED: the state is that before the bad step; the text names step and atom. */
+NNP_API int nnp_md_run(nnp_md* md, int64_t n_steps, const volatile int* stop);
+
+NNP_API int nnp_md_get(nnp_md* md, nnp_md_state* state);
+NNP_API int nnp_md_set(nnp_md* md, const nnp_md_state* state);
+NNP_API int nnp_md_thermo(nnp_md* md, int want_stress, nnp_thermo* out);
+NNP_API int nnp_md_set_options(nnp_md* md, const nnp_md_options* md_options);
+NNP_API int nnp_md_rebuild(nnp_md* md); /* a new neighbour list now */
+NNP_API int64_t nnp_md_n_builds(const nnp_md* md);
+
+/* Maxwell-Boltzmann velocities from the seed, no total momentum, exactly this kinetic temperature. */
+NNP_API int nnp_md_draw_velocities(nnp_md* md, double temperature);
+NNP_API int nnp_md_remove_momentum(nnp_md* md);
+
+/* ---- pair distribution -------------------------------------------------------------------- */
+
+typedef struct nnp_rdf nnp_rdf;
+
+/* Ordered pairs (i, j), images included, with r < r_max in n_bins bins, by species of i and of j. */
+NNP_API int nnp_rdf_new(int n_species, double r_max, int n_bins, nnp_rdf** out);
+NNP_API void nnp_rdf_free(nnp_rdf* rdf);
+NNP_API int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x, const double* cell,
+                        const int* pbc, int n_threads);
+/* counts is [NNP_RDF_BLOCKS][n_species][n_species][n_bins]: frames in consecutive blocks of L, the smallest power
+ * of 2 for which all fit, for error estimates; samples [1] frames added; inverse_volume [1] their sum of 1/V, A^-3. */
+enum { NNP_RDF_BLOCKS = 32 };
+NNP_API int nnp_rdf_get(const nnp_rdf* rdf, int64_t* counts, int64_t* samples, double* inverse_volume);
+NNP_API int nnp_rdf_set(nnp_rdf* rdf, const int64_t* counts, int64_t samples, double inverse_volume);
+
+/* Let nnp_md_run() add every frame whose step is a multiple of every and >= start. rdf NULL: stop that. */
+NNP_API int nnp_md_sample_rdf(nnp_md* md, nnp_rdf* rdf, int64_t every, int64_t start);
+/* ---- neighbour list ----------------------------------------------------------------------- */
+
+typedef struct nnp_neighbor_list nnp_neighbor_list;
+
+/* Full list of all pairs closer than cutoff; cell and pbc as in nnp_compute_cell(), any finite positions.
+ * Both (i, j, S) and (j, i, -S) are in it; images of an atom itself are, the atom itself is not. */
+NNP_API int nnp_neighbor_list_new(int n, const double* x, const double* cell, const int* pbc, double cutoff,
+                                  int n_threads, nnp_neighbor_list** out);
+NNP_API void nnp_neighbor_list_free(nnp_neighbor_list* list);
+NNP_API int64_t nnp_neighbor_list_count(const nnp_neighbor_list* list); /* n_pairs */
+
+/* In the caller's numbering, ascending i: i, j, d [n_pairs]; vectors [n_pairs][3] = x_j - x_i + shifts . cell;
+ * shifts [n_pairs][3] lattice vectors. Each may be NULL. */
+NNP_API int nnp_neighbor_list_pairs(const nnp_neighbor_list* list, int n_threads, int* i, int* j, double* d,
+                                    double* vectors, int* shifts);
+
 #ifdef __cplusplus
 }
 #endif

@@ -204,6 +204,16 @@ static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, 
     return status ? status : frame_labels(f, labels);
 }
 
+/* Frees what only rebuilding a list needs. */
+static void list_trim(nnp_neigh* l)
+{
+    nnp_free(l->x_built);
+    nnp_free(l->shift);
+    nnp_free(l->image);
+    l->x_built = l->shift = NULL;
+    l->image = NULL;
+}
+
 int nnp_trainer_add(nnp_trainer* t, int n, const int* species, const double* x, const double* cell, const int* pbc,
                     const nnp_labels* labels)
 {
@@ -225,7 +235,7 @@ int nnp_trainer_add(nnp_trainer* t, int n, const int* species, const double* x, 
         frame_free(f);
         return status;
     }
-    nnp_neigh_trim(&f->list);
+    list_trim(&f->list);
     t->frames[t->n_frames++] = f;
     return NNP_OK;
 }

@@ -1,1 +1,89 @@
-# compute: see csrc/nnpcore.h
+# Energies and forces: see csrc/nnpcore.h, sections workspace, energies and forces
+
+cdef extern from "nnpcore.h":
+    ctypedef struct nnp_workspace:
+        pass
+    ctypedef struct nnp_options:
+        size_t size
+        int n_threads
+        int precision
+        double skin
+    ctypedef struct nnp_results:
+        double* energy
+        double* energies
+        double* forces
+        double* virial
+        double* virials
+    void nnp_default_options(nnp_options* options) nogil
+    const char* nnp_isa() nogil
+    int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out) nogil
+    void nnp_workspace_free(nnp_workspace* work) nogil
+    int nnp_compute_cell(const nnp_model* model, nnp_workspace* work, int n, const int* species, const double* x,
+                         const double* cell, const int* pbc, const nnp_results* results) nogil
+
+
+def isa():
+    """Instruction set in use: "baseline", "avx2" or "avx512"; NnpError if NNPCORE_ISA names none of these."""
+    text = nnp_isa().decode()
+    if text == "none":
+        check(1)
+    return text
+
+
+cdef class Workspace:
+    """Scratch of one caller: list, packed parameters. Keeps its model alive. Not for two threads at once."""
+
+    cdef nnp_workspace* ptr
+    cdef readonly Model model
+
+    def __cinit__(self, Model model not None, int n_threads=0, int precision=0, double skin=0.0):
+        cdef nnp_options options
+        nnp_default_options(&options)
+        options.n_threads = n_threads
+        options.precision = precision
+        options.skin = skin
+        self.ptr = NULL
+        self.model = model
+        check(nnp_workspace_new(model.ptr, &options, &self.ptr))
+
+    def __dealloc__(self):
+        nnp_workspace_free(self.ptr)
+
+    def compute(self, const int[::1] species not None, const double[:, ::1] x not None, cell, const int[::1] pbc,
+                bint forces=True, bint virials=False):
+        """(energy, energies [n], forces [n,3] or None, virial [6], virials [n,9] or None)"""
+        cdef int n = x.shape[0], status
+        cdef const double[:, ::1] cell_view
+        cdef const double* h = NULL
+        cdef double energy = 0
+        cdef double[::1] e, v
+        cdef double[:, ::1] f, w
+        cdef nnp_results r
+        if species.shape[0] != n or x.shape[1] != 3 or pbc.shape[0] != 3:
+            raise ValueError("species [n], x [n,3], pbc [3] expected")
+        if cell is not None:
+            cell_view = cell
+            if cell_view.shape[0] != 3 or cell_view.shape[1] != 3:
+                raise ValueError("cell [3,3] expected")
+            h = &cell_view[0, 0]
+        energies = np.zeros(n)
+        virial = np.zeros(6)
+        e = energies
+        v = virial
+        out_forces = np.zeros((n, 3)) if forces else None
+        out_virials = np.zeros((n, 9)) if virials else None
+        r.energy = &energy
+        r.energies = r.forces = r.virials = NULL
+        r.virial = &v[0]
+        if n:
+            r.energies = &e[0]
+            if forces:
+                f = out_forces
+                r.forces = &f[0, 0]
+            if virials:
+                w = out_virials
+                r.virials = &w[0, 0]
+            with nogil:
+                status = nnp_compute_cell(self.model.ptr, self.ptr, n, &species[0], &x[0, 0], h, &pbc[0], &r)
+            check(status)
+        return energy, energies, out_forces, virial, out_virials

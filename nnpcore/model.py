@@ -19,9 +19,11 @@ ARCHITECTURE = ("schema", "method", "species", "mass", "e0", "units", "msr", "ne
 
 MAX_FILE = 1 << 32  # bytes, as in csrc/modelfile.c
 
+KCAL_PER_MOL = 0.0433641153087705  # eV: 4184 J / (N_A e), CODATA 2018
+
 STILLINGER_WEBER = {
     # J. Phys. Chem. B 113, 4008 (2009): eps = 6.189 kcal/mol; one molecule is one particle, named "O"
-    "mW": {"species": "O", "mass": 18.015, "epsilon": 0.2683805, "sigma": 2.3925, "lambda": 23.15},
+    "mW": {"species": "O", "mass": 18.015, "epsilon": 6.189 * KCAL_PER_MOL, "sigma": 2.3925, "lambda": 23.15},
     # Phys. Rev. B 31, 5262 (1985)
     "Si": {"species": "Si", "mass": 28.0855, "epsilon": 2.1683, "sigma": 2.0951, "lambda": 21.0},
 }
@@ -72,7 +74,8 @@ class Model:
 
         species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
         start of the short-range branch, 0 for none. n2, n3: fingerprints of every channel, or lists [S][S] and
-        [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers. e0 (eV, 0 by default), mass (amu,
+        [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such
+        lists, one a species. e0 (eV, 0 by default), mass (amu,
         standard weights by default): one number, a list, or {symbol: number}. baseline: a Model with a classical
         potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
         """
@@ -80,17 +83,17 @@ class Model:
         n = len(species)
         n2 = msr.expand_counts(n2, "n2", n, n)
         n3 = msr.expand_counts(n3, "n3", n, msr.n_channels(n))
-        hidden = _check_widths(hidden)
+        hidden = _check_hidden(hidden, n)
         spec = _common("msr", species, mass, e0)
         rc = _number(rc, "rc")
         rc3 = rc if rc3 is None else _number(rc3, "rc3")
         spec["msr"] = {"rc": rc, "rc3": rc3, "rs": _number(rs, "rs"), "n2": n2, "n3": n3}
-        spec["network"] = [{"hidden": hidden, "activation": ["tanh"] * len(hidden)} for _ in species]
+        spec["network"] = [{"hidden": widths, "activation": ["tanh"] * len(widths)} for widths in hidden]
         if baseline is not None:
             spec["baseline"] = _baseline_list(baseline)
         shapes = {}
         for s, symbol in enumerate(species):
-            shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden)
+            shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden[s])
         _check_size(shapes)
         tensors = msr.init_msr(np.random.default_rng(seed), shapes)
         return cls({**spec, "code_version": __version__, **_check_info(info or {})}, tensors)
@@ -241,7 +244,7 @@ class Model:
         """Take theta [n_parameters] over, if the core accepts it."""
         core = _parse(_encode(self.metadata, self._shapes, theta), "model", InputError)
         theta.flags.writeable = False
-        self._theta, self._core = theta, core
+        self._theta, self._core, self._work = theta, core, {}
 
     @property
     def theta(self):
@@ -310,6 +313,40 @@ class Model:
         """bool [n_parameters]: alpha, a, b, beta."""
         return self.mask(*msr.EXPONENTS)
 
+    # ---- energies and forces ----
+
+    def compute(
+        self,
+        positions,
+        species,
+        cell=None,
+        pbc=None,
+        *,
+        forces=True,
+        virials=False,
+        precision="float64",
+        n_threads=0,
+        skin=0.0,
+    ):
+        """Energy, forces and stress of one configuration (compute.Results).
+
+        positions: [n,3] Å, unwrapped or not. species: symbols or indices [n], or one symbol for all. cell: [3,3] rows,
+        three lengths, or None for an isolated system. pbc: one or three booleans (True where there is a cell).
+        virials: per-atom 3x3 virials too. precision: "float64" or "float32" (float arithmetic, double sums).
+        n_threads: 0 for all. skin (Å): > 0 keeps the neighbour list between calls until an atom moved half of it.
+        Raises InputError (bad arguments, unknown species, singular cell, atoms on top of each other).
+        """
+        from . import _core
+        from .compute import compute, precision_number
+
+        key = (precision_number(precision), int(n_threads), float(skin))
+        work, self._work = self._work.pop(key, None), {}
+        if work is None or work.model is not self._core:
+            work = _core.Workspace(self._core, key[1], key[0], key[2])
+        results = compute(work, positions, species, cell, pbc, forces, virials)
+        self._work = {key: work}
+        return results
+
     # ---- files ----
 
     def to_bytes(self):
@@ -330,7 +367,7 @@ class Model:
             model._shapes = model._tensor_shapes()
         except ValueError as error:  # not UTF-8, which the core does not look at
             raise ModelFileError(f"{where}: metadata: {error}", 4) from None
-        model._theta, model._core = core.parameters(), core
+        model._theta, model._core, model._work = core.parameters(), core, {}
         model._theta.flags.writeable = False
         return model
 
@@ -460,15 +497,16 @@ def _check_info(info):
     return info
 
 
-def _check_widths(hidden):
+def _check_hidden(hidden, n):
+    """Layer widths for each of n species: one list for all, or n lists."""
     try:
-        hidden = list(hidden)
-        widths = [int(n) for n in hidden]
-    except (TypeError, ValueError):
-        widths = [0]
-    if any(n < 1 for n in widths) or widths != hidden:
-        raise InputError(f"hidden: expected a list of layer widths, got {hidden!r}")
-    return widths
+        lists = [list(widths) for widths in hidden] if hidden and np.ndim(hidden[0]) else [list(hidden)] * n
+        checked = [[int(width) for width in widths] for widths in lists]
+    except (TypeError, ValueError, KeyError):
+        lists, checked = [], None
+    if checked != lists or len(lists) != n or any(width < 1 for widths in lists for width in widths):
+        raise InputError(f"hidden: expected a list of layer widths, or {n} such lists, got {hidden!r}")
+    return checked
 
 
 def _check_size(shapes):

@@ -30,14 +30,20 @@ NNP_FN void nnp_lj(nnp_vec r, nnp_real epsilon, nnp_real sigma, nnp_vec* phi, nn
     *dphi = NNP_R(-24.0) * epsilon * q6 * (NNP_R(2.0) * q6 - NNP_R(1.0)) / r;
 }
 
+/* e^{-d x}, x >= 0, held above underflow */
+NNP_FN nnp_vec nnp_screen(nnp_vec x, nnp_real d)
+{
+    return nnp_exp(nnp_max(-d * x, nnp_splat(NNP_REAL_BITS == 64 ? NNP_R(-700.0) : NNP_R(-80.0))));
+}
+
 /* strength = K Zi Zj (eV Angstrom), inv_a = 1/a */
 NNP_FN void nnp_zbl(nnp_vec r, nnp_real strength, nnp_real inv_a, nnp_vec* phi, nnp_vec* dphi)
 {
-    const nnp_vec x = nnp_min(r * inv_a, nnp_splat(NNP_R(25.0))); /* far beyond any switch: keeps exp2 in range */
-    const nnp_vec e0 = NNP_R(0.18175) * nnp_exp(NNP_R(-3.19980) * x);
-    const nnp_vec e1 = NNP_R(0.50986) * nnp_exp(NNP_R(-0.94229) * x);
-    const nnp_vec e2 = NNP_R(0.28022) * nnp_exp(NNP_R(-0.40290) * x);
-    const nnp_vec e3 = NNP_R(0.02817) * nnp_exp(NNP_R(-0.20162) * x);
+    const nnp_vec x = r * inv_a;
+    const nnp_vec e0 = NNP_R(0.18175) * nnp_screen(x, NNP_R(3.19980));
+    const nnp_vec e1 = NNP_R(0.50986) * nnp_screen(x, NNP_R(0.94229));
+    const nnp_vec e2 = NNP_R(0.28022) * nnp_screen(x, NNP_R(0.40290));
+    const nnp_vec e3 = NNP_R(0.02817) * nnp_screen(x, NNP_R(0.20162));
     const nnp_vec f = e0 + e1 + e2 + e3;
     const nnp_vec df = -inv_a * (NNP_R(3.19980) * e0 + NNP_R(0.94229) * e1 + NNP_R(0.40290) * e2 +
                                  NNP_R(0.20162) * e3);

@@ -53,6 +53,13 @@ def test_counts_by_channel():
     assert msr.channel(3, 2, 1) == msr.channel(3, 1, 2)
 
 
+def test_networks_by_species():
+    model = ternary(hidden=[(4, 3), (), [2]])
+    assert [entry["hidden"] for entry in model.metadata["network"]] == [[4, 3], [], [2]]
+    assert model.tensors["net.Sb.0.weight"].shape == (1, 1)
+    assert (model.core.parameters() == model.theta).all()
+
+
 def test_linear_network_without_hidden_layers():
     model = nnp.Model.msr(["Si"], 5.0, n2=2, n3=0, hidden=())
     assert list(model.tensors) == ["msr.Si.alpha", "msr.Si.triplet", "msr.Si.mu", "net.Si.0.weight", "net.Si.0.bias"]
@@ -75,6 +82,9 @@ def test_linear_network_without_hidden_layers():
         ({"n3": [[1] * 5] * 3}, "n3"),
         ({"hidden": (0,)}, "hidden"),
         ({"hidden": 25}, "hidden"),
+        ({"hidden": [[3], [2]]}, "hidden"),
+        ({"hidden": [[3], 2, [2]]}, "hidden"),
+        ({"hidden": {"Ge": 3}}, "hidden"),
         ({"hidden": (3,) * 16}, "'hidden'"),
         ({"hidden": (65536, 65536)}, "too many"),
         ({"e0": [1.0]}, "e0"),

@@ -1,0 +1,176 @@
+/* md_step.c - one time step: velocity Verlet or BAOAB, the guard, the thermostat. */
+#include "md_internal.h"
+#include "math/philox.h"
+#include "nnp_threads.h"
+#include <math.h>
+
+/* Furthest that an atom may go in one step, A: beyond it the run has diverged. */
+static const double STEP_MAX = 1e3;
+
+/* x_old, v_old -> x, v: v = v_old + dt/2 f/m, x = x_old + dt v. Nonzero if an atom went too far. */
+static int block_kick_drift(const nnp_md* md, int first, int end)
+{
+    const double dt = md->options.dt, half = 0.5 * dt;
+    int bad = 0;
+    for (int i = first; i < end; i++) {
+        double h = half * md->row_inverse[i];
+        for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
+            md->v[k] = md->v_old[k] + h * md->f[k];
+            md->x[k] = md->x_old[k] + dt * md->v[k];
+            bad |= !(fabs(md->x[k] - md->x_old[k]) <= STEP_MAX);
+        }
+    }
+    return bad;
+}
+
+/* B A O A: v = v_old + dt/2 f/m; x = x_old + dt/2 v; v <- c v + sqrt(1-c^2) sqrt(kB T/m) R; x += dt/2 v,
+ * c = exp(-friction dt). gain: the kinetic energy that O has put in, eV. */
+static int block_baoa(const nnp_md* md, int first, int end, double* gain)
+{
+    const double half = 0.5 * md->options.dt, c = exp(-md->options.friction * md->options.dt);
+    const double noise = (1 - c * c) * NNP_KB * md->options.temperature;
+    double normals[3][NNP_MD_BLOCK], twice = 0;
+    int bad = 0;
+    nnp_md_normals(md, NNP_STREAM_LANGEVIN, first, end - first, normals[0]);
+    for (int i = first; i < end; i++) {
+        double h = half * md->row_inverse[i], s = sqrt(noise * md->row_inverse[i]), v2 = 0;
+        for (int k = 0; k < 3; k++) {
+            size_t j = 3 * (size_t)i + k;
+            double before = md->v_old[j] + h * md->f[j], after = c * before + s * normals[k][i - first];
+            md->x[j] = md->x_old[j] + half * before + half * after;
+            md->v[j] = after;
+            v2 += after * after - before * before;
+            bad |= !(fabs(md->x[j] - md->x_old[j]) <= STEP_MAX);
+        }
+        twice += md->row_mass[i] * v2;
+    }
+    *gain = 0.5 * twice;
+    return bad;
+}
+
+static int any_bad(const nnp_md* md)
+{
+    int bad = 0;
+    for (int b = 0; b < md->n_blocks; b++) bad |= md->bad[b];
+    return bad;
+}
+
+static int first_half(nnp_md* md)
+{
+    int langevin = md->options.ensemble == NNP_MD_LANGEVIN;
+#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
+    for (int b = 0; b < md->n_blocks; b++) {
+        int first = b * NNP_MD_BLOCK, end = first + NNP_MD_BLOCK < md->n ? first + NNP_MD_BLOCK : md->n;
+        md->bad[b] = langevin ? block_baoa(md, first, end, md->sums + b * NNP_MD_SUMS)
+                              : block_kick_drift(md, first, end);
+    }
+    return any_bad(md);
+}
+
+/* v += dt/2 f/m; the block's kinetic energy; nonzero if a force is over the limit or not a number. */
+static int block_kick(const nnp_md* md, int first, int end, double* kinetic)
+{
+    const double half = 0.5 * md->options.dt, limit = md->options.f_max * md->options.f_max;
+    double twice = 0;
+    int bad = 0;
+    for (int i = first; i < end; i++) {
+        double h = half * md->row_inverse[i], f2 = 0, v2 = 0;
+        for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
+            double f = md->f[k], v = md->v[k] + h * f;
+            md->v[k] = v;
+            f2 += f * f;
+            v2 += v * v;
+        }
+        bad |= !(f2 <= limit);
+        twice += md->row_mass[i] * v2;
+    }
+    *kinetic = 0.5 * twice;
+    return bad;
+}
+
+static int second_half(nnp_md* md)
+{
+#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
+    for (int b = 0; b < md->n_blocks; b++) {
+        int first = b * NNP_MD_BLOCK, end = first + NNP_MD_BLOCK < md->n ? first + NNP_MD_BLOCK : md->n;
+        md->bad[b] = block_kick(md, first, end, md->sums + b * NNP_MD_SUMS);
+    }
+    return any_bad(md);
+}
+
+static int diverged_force(const nnp_md* md)
+{
+    int worst = 0;
+    double largest = -1;
+    for (int i = 0; i < md->n; i++) {
+        const double* f = md->f + 3 * (size_t)i;
+        double size = sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]);
+        if (!(size <= largest)) {
+            worst = i;
+            largest = size;
+        }
+        if (!isfinite(size)) break;
+    }
+    return nnp_fail(
+        NNP_ERR_DIVERGED, "step %lld: force on atom %d is %.3g eV/A, limit %.3g (state of step %lld kept)",
+        (long long)md->step + 1, md->list->order[worst], largest, md->options.f_max, (long long)md->step);
+}
+
+static int diverged_position(const nnp_md* md)
+{
+    size_t k = 0;
+    while (fabs(md->x[k] - md->x_old[k]) <= STEP_MAX) k++;
+    const int first_bad = (int)(k / 3);
+    const double* x = md->x + 3 * (size_t)first_bad;
+    return nnp_fail(
+        NNP_ERR_DIVERGED, "step %lld: atom %d would move to (%.4g, %.4g, %.4g) A (state of step %lld kept)",
+        (long long)md->step + 1, md->list->order[first_bad], x[0], x[1], x[2], (long long)md->step);
+}
+
+static void swap_states(nnp_md* md)
+{
+    double *x = md->x, *v = md->v;
+    md->x = md->x_old;
+    md->v = md->v_old;
+    md->x_old = x;
+    md->v_old = v;
+}
+
+static int bad_step(nnp_md* md, int status)
+{
+    swap_states(md);
+    md->forces_valid = md->virial_valid = 0;
+    return status;
+}
+
+static void rescale(nnp_md* md)
+{
+    double kinetic = nnp_md_sum(md, 0), alpha = nnp_md_bussi_factor(md, kinetic);
+    nnp_md_scale_velocities(md, alpha);
+    md->heat += kinetic * (alpha * alpha - 1);
+}
+
+/* The list is kept while no atom is skin/2 from where it was built; nnp_md_update() finds that out while it
+ * copies the positions. The step counts as taken only when energy and forces have passed the guard. */
+int nnp_md_step(nnp_md* md)
+{
+    swap_states(md);
+    if (first_half(md)) return bad_step(md, diverged_position(md));
+    double heat = md->options.ensemble == NNP_MD_LANGEVIN ? nnp_md_sum(md, 0) : 0;
+    md->step++; /* the step whose forces follow: nnp_md_update() asks which ones want a virial */
+    int status = nnp_md_update(md);
+    md->step--;
+    if (status) return bad_step(md, status);
+    if (second_half(md)) return bad_step(md, diverged_force(md));
+    if (!isfinite(md->potential)) {
+        status = nnp_fail(NNP_ERR_DIVERGED, "step %lld: energy is %g (state of step %lld kept)",
+                          (long long)md->step + 1, md->potential, (long long)md->step);
+        return bad_step(md, status);
+    }
+    md->heat += heat;
+    if (md->options.ensemble == NNP_MD_BUSSI) rescale(md);
+    md->step++;
+    int64_t every = md->options.momentum_every;
+    if (every > 0 && md->step % every == 0) nnp_md_momentum_to_zero(md);
+    return NNP_OK;
+}

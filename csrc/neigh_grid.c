@@ -1,0 +1,328 @@
+/* neigh_grid.c - lattice, wrapping, bins, periodic images, counting sort. */
+#include "neigh_private.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* Rounding is covered by searching a little farther than the cutoff; the pair test itself is exact. */
+static const double MARGIN = 1e-9;
+static const double FARTHEST = 1e12;  /* Angstrom: beyond it a double no longer resolves 1e-3 */
+static const double MOST_CELLS = 1e9; /* an unwrapped atom's image must fit an int with room */
+static const double FLATTEST = 1e-6;  /* volume / (a b c) of a usable cell */
+
+static void cross(const double* a, const double* b, double* c)
+{
+    c[0] = a[1] * b[2] - a[2] * b[1];
+    c[1] = a[2] * b[0] - a[0] * b[2];
+    c[2] = a[0] * b[1] - a[1] * b[0];
+}
+
+static double dot(const double* a, const double* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+static double normalise(double* a)
+{
+    double length = sqrt(dot(a, a));
+    for (int c = 0; c < 3; c++) a[c] /= length;
+    return length;
+}
+
+/* Unit vectors for the non-periodic axes, perpendicular to the periodic ones whatever the caller gave. */
+static void complete(double unit[3][3], const int* periodic)
+{
+    int n = periodic[0] + periodic[1] + periodic[2];
+    if (n == 0) {
+        for (int d = 0; d < 3; d++)
+            for (int c = 0; c < 3; c++) unit[d][c] = c == d;
+    } else if (n == 1) {
+        int d = periodic[0] ? 0 : periodic[1] ? 1 : 2;
+        const double* a = unit[d];
+        int least = fabs(a[0]) <= fabs(a[1]) ? 0 : 1;
+        if (fabs(a[2]) < fabs(a[least])) least = 2;
+        double axis[3] = {0, 0, 0};
+        axis[least] = 1;
+        cross(a, axis, unit[(d + 1) % 3]);
+        normalise(unit[(d + 1) % 3]);
+        cross(a, unit[(d + 1) % 3], unit[(d + 2) % 3]);
+    } else if (n == 2) {
+        int d = !periodic[0] ? 0 : !periodic[1] ? 1 : 2;
+        cross(unit[(d + 1) % 3], unit[(d + 2) % 3], unit[d]);
+        if (dot(unit[d], unit[d]) > 0) normalise(unit[d]);
+    }
+}
+
+static int check_vector(int axis, const double* vector)
+{
+    double largest = 0;
+    for (int c = 0; c < 3; c++) {
+        if (!(fabs(vector[c]) <= FARTHEST))
+            return nnp_fail(NNP_ERR_GEOMETRY, "cell vector %d is not finite or too long: component %d is %g",
+                            axis, c, vector[c]);
+        if (fabs(vector[c]) > largest) largest = fabs(vector[c]);
+    }
+    if (!(largest >= 1e-12))
+        return nnp_fail(NNP_ERR_GEOMETRY, "cell vector %d of a periodic axis has zero length", axis);
+    return NNP_OK;
+}
+
+/* s = x H^-1 from unit vectors u_d = a_d/|a_d|: s_d = x . r_d / |a_d| with r_0 = u_1 x u_2 / det u. */
+int nnp_grid_lattice(nnp_grid* grid, const double* cell, const int* pbc, double cutoff)
+{
+    memset(grid, 0, sizeof *grid);
+    grid->cutoff = cutoff;
+    double unit[3][3], length[3];
+    int periodic[3];
+    for (int d = 0; d < 3; d++) {
+        periodic[d] = cell && (!pbc || pbc[d]);
+        if (!periodic[d]) continue;
+        if (check_vector(d, cell + 3 * d)) return NNP_ERR_GEOMETRY;
+        memcpy(grid->cell + 3 * d, cell + 3 * d, 3 * sizeof(double));
+        memcpy(unit[d], cell + 3 * d, 3 * sizeof(double));
+        length[d] = normalise(unit[d]);
+    }
+    complete(unit, periodic);
+    double normal[3];
+    cross(unit[1], unit[2], normal);
+    double volume = dot(unit[0], normal);
+    if (!(fabs(volume) >= FLATTEST))
+        return nnp_fail(NNP_ERR_GEOMETRY,
+                        "cell is singular or nearly so: its periodic vectors span volume/(a b c) = %.3g, "
+                        "less than %g",
+                        fabs(volume), FLATTEST);
+    for (int d = 0; d < 3; d++) {
+        grid->width[d] = INFINITY;
+        if (!periodic[d]) continue;
+        cross(unit[(d + 1) % 3], unit[(d + 2) % 3], normal);
+        for (int c = 0; c < 3; c++) grid->inverse[3 * c + d] = normal[c] / volume / length[d];
+        grid->width[d] = length[d] * fabs(volume) / sqrt(dot(normal, normal));
+    }
+    return NNP_OK;
+}
+
+static inline double fraction(const nnp_grid* grid, const double* x, int d)
+{
+    const double* inverse = grid->inverse;
+    return x[0] * inverse[d] + x[1] * inverse[3 + d] + x[2] * inverse[6 + d];
+}
+
+static inline int floor_int(double s)
+{
+    int k = (int)s;
+    return k - (k > s);
+}
+
+void nnp_grid_wrap(const nnp_grid* grid, int count, const double* x, int* image)
+{
+    for (int a = 0; a < count; a++)
+        for (int d = 0; d < 3; d++) image[3 * a + d] = -floor_int(fraction(grid, x + 3 * a, d));
+}
+
+/* First atom that cannot be handled, or n. */
+static int first_bad(const nnp_grid* grid, int n, const double* x, int n_threads)
+{
+    int bad = n;
+#pragma omp parallel for schedule(static) num_threads(n_threads) reduction(min : bad) if (n_threads > 1)
+    for (int a = 0; a < n; a++) {
+        const double* p = x + 3 * (size_t)a;
+        int good = 1;
+        for (int d = 0; d < 3; d++)
+            good &= (fabs(p[d]) <= FARTHEST) & (fabs(fraction(grid, p, d)) <= MOST_CELLS);
+        if (!good && a < bad) bad = a;
+    }
+    return bad;
+}
+
+static int complain(const nnp_grid* grid, int atom, const double* p)
+{
+    for (int d = 0; d < 3; d++)
+        if (!isfinite(p[d]))
+            return nnp_fail(NNP_ERR_ARGUMENT, "atom %d: position is not finite (%g %g %g)", atom, p[0], p[1],
+                            p[2]);
+    for (int d = 0; d < 3; d++)
+        if (!(fabs(p[d]) <= FARTHEST))
+            return nnp_fail(NNP_ERR_ARGUMENT, "atom %d: position %g %g %g is beyond %g Angstrom", atom, p[0],
+                            p[1], p[2], FARTHEST);
+    return nnp_fail(NNP_ERR_ARGUMENT, "atom %d: position %g %g %g is more than %g cells away (%g %g %g)",
+                    atom, p[0], p[1], p[2], MOST_CELLS, fraction(grid, p, 0), fraction(grid, p, 1),
+                    fraction(grid, p, 2));
+}
+
+/* Ranges of the wrapped atoms; min and max are exact, so any split over threads gives the same bits. */
+static void measure(nnp_grid* grid, int n, const double* x, int n_threads)
+{
+    double lo[6], hi[6];
+    for (int d = 0; d < 6; d++) lo[d] = INFINITY, hi[d] = -INFINITY;
+#pragma omp parallel for schedule(static) num_threads(n_threads) reduction(min : lo[ : 6])                   \
+    reduction(max : hi[ : 6]) if (n_threads > 1)
+    for (int block = 0; block < n; block += NNP_NEIGH_BLOCK) {
+        int count = n - block < NNP_NEIGH_BLOCK ? n - block : NNP_NEIGH_BLOCK;
+        int image[NNP_NEIGH_BLOCK][3];
+        nnp_grid_wrap(grid, count, x + 3 * (size_t)block, image[0]);
+        for (int a = 0; a < count; a++) {
+            double p[6];
+            nnp_grid_shift(grid, image[a], p);
+            for (int c = 0; c < 3; c++) p[c] += x[3 * (size_t)(block + a) + c];
+            for (int d = 0; d < 3; d++) p[3 + d] = fraction(grid, p, d);
+            for (int d = 0; d < 6; d++) {
+                lo[d] = p[d] < lo[d] ? p[d] : lo[d];
+                hi[d] = p[d] > hi[d] ? p[d] : hi[d];
+            }
+        }
+    }
+    for (int d = 0; d < 3; d++) {
+        grid->lo[d] = lo[d], grid->hi[d] = hi[d];
+        grid->s_lo[d] = lo[3 + d], grid->s_hi[d] = hi[3 + d];
+    }
+}
+
+/* Edges >= cutoff. A sparse system gets wider bins, so that there are never many more bins than atoms. */
+static void choose_bins(nnp_grid* grid, int n)
+{
+    double most = 2.0 * n + 64;
+    if (most > 1e8) most = 1e8;
+    double edge = grid->cutoff * (1 + MARGIN), count[3];
+    for (int d = 0; d < 3; d++) {
+        double scale = fmax(fabs(grid->lo[d]), fabs(grid->hi[d]));
+        edge = fmax(edge, grid->cutoff + 1e-13 * scale);
+        edge = fmax(edge, (grid->hi[d] - grid->lo[d]) * 1e-8);
+    }
+    for (;; edge *= 1.25) {
+        for (int d = 0; d < 3; d++) count[d] = fmax(1, floor((grid->hi[d] - grid->lo[d]) / edge));
+        if (count[0] * count[1] * count[2] <= most) break;
+    }
+    for (int d = 0; d < 3; d++) {
+        grid->n_bin[d] = (int)count[d];
+        grid->bin[d] = fmax(edge, (grid->hi[d] - grid->lo[d]) / count[d]);
+        grid->inverse_bin[d] = 1 / grid->bin[d];
+    }
+    grid->stride_y = grid->n_bin[0] + 2;
+    grid->stride_z = grid->stride_y * (grid->n_bin[1] + 2);
+    grid->n_bins = grid->stride_z * (grid->n_bin[2] + 2);
+}
+
+int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads)
+{
+    int bad = first_bad(grid, n, x, n_threads);
+    if (bad < n) return complain(grid, bad, x + 3 * (size_t)bad);
+    measure(grid, n, x, n_threads);
+    double images = 1, scale = 0;
+    for (int d = 0; d < 3; d++) scale = fmax(scale, fmax(fabs(grid->lo[d]), fabs(grid->hi[d])));
+    for (int d = 0; d < 3; d++) {
+        if (!isfinite(grid->width[d])) continue;
+        grid->reach[d] = (grid->cutoff * (1 + MARGIN) + 1e-13 * scale) / grid->width[d] + MARGIN;
+        images *= 1 + 2 * floor(grid->reach[d]);
+    }
+    if (!(n * images <= 2147483647.0))
+        return nnp_fail(NNP_ERR_GEOMETRY,
+                        "cutoff %g needs more than 2^31 periodic images: lattice planes are %g, %g, %g apart",
+                        grid->cutoff, grid->width[0], grid->width[1], grid->width[2]);
+    choose_bins(grid, n);
+    return NNP_OK;
+}
+
+static inline int bin_along(const nnp_grid* grid, double x, int d, int least, int most)
+{
+    double t = (x - grid->lo[d]) * grid->inverse_bin[d] + 1;
+    int b = (int)t;
+    return b < least ? least : b > most ? most : b;
+}
+
+int nnp_grid_bin_atom(const nnp_grid* grid, const double* x)
+{
+    return bin_along(grid, x[0], 0, 1, grid->n_bin[0]) +
+           grid->stride_y * bin_along(grid, x[1], 1, 1, grid->n_bin[1]) +
+           grid->stride_z * bin_along(grid, x[2], 2, 1, grid->n_bin[2]);
+}
+
+int nnp_grid_bin_ghost(const nnp_grid* grid, const double* x)
+{
+    return bin_along(grid, x[0], 0, 0, grid->n_bin[0] + 1) +
+           grid->stride_y * bin_along(grid, x[1], 1, 0, grid->n_bin[1] + 1) +
+           grid->stride_z * bin_along(grid, x[2], 2, 0, grid->n_bin[2] + 1);
+}
+
+/* An image outside the Cartesian range of the atoms by more than a bin cannot be a neighbour. */
+static int useful(const nnp_grid* grid, const double* position, const int* m)
+{
+    double shift[3];
+    nnp_grid_shift(grid, m, shift);
+    int inside = 1;
+    for (int d = 0; d < 3; d++) {
+        double p = position[d] + shift[d];
+        inside &= (p > grid->lo[d] - grid->bin[d]) & (p < grid->hi[d] + grid->bin[d]);
+    }
+    return inside;
+}
+
+int64_t nnp_grid_images(const nnp_grid* grid, const double* position, int* images)
+{
+    int least[3], most[3], any = 0;
+    for (int d = 0; d < 3; d++) {
+        double s = fraction(grid, position, d);
+        least[d] = -floor_int(s - (grid->s_lo[d] - grid->reach[d])); /* ceil(q) = -floor(-q) */
+        most[d] = floor_int(grid->s_hi[d] + grid->reach[d] - s);
+        any |= least[d] | most[d];
+    }
+    if (!any) return 0;
+    int64_t count = 0;
+    int m[3];
+    for (m[2] = least[2]; m[2] <= most[2]; m[2]++)
+        for (m[1] = least[1]; m[1] <= most[1]; m[1]++)
+            for (m[0] = least[0]; m[0] <= most[0]; m[0]++) {
+                if (!(m[0] | m[1] | m[2]) || !useful(grid, position, m)) continue;
+                if (images) memcpy(images + 3 * count, m, sizeof m);
+                count++;
+            }
+    return count;
+}
+
+/* One thread: start[k+1] first counts key k, then is the cursor where its next item goes. */
+static void sort_serial(int n, const int* key, int n_keys, int* start, int* permutation)
+{
+    memset(start, 0, ((size_t)n_keys + 1) * sizeof *start);
+    for (int a = 0; a < n; a++) start[key[a] + 1]++;
+    int sum = 0;
+    for (int k = 0; k < n_keys; k++) {
+        int count = start[k + 1];
+        start[k + 1] = sum;
+        sum += count;
+    }
+    for (int a = 0; a < n; a++) permutation[start[key[a] + 1]++] = a;
+}
+
+int nnp_sort_by_key(nnp_neigh_scratch* scratch, int n, const int* key, int n_keys, int* start,
+                    int* permutation, int n_threads)
+{
+    int parts = n_threads < 16 ? n_threads : 16;
+    if (parts > 1 + n / 8192) parts = 1 + n / 8192;
+    if (parts == 1) {
+        sort_serial(n, key, n_keys, start, permutation);
+        return NNP_OK;
+    }
+    if (nnp_reserve(&scratch->histogram, &scratch->cap_histogram, (size_t)n_keys * parts, sizeof(int)))
+        return NNP_ERR_MEMORY;
+    int* histogram = scratch->histogram; /* [parts][n_keys] */
+    memset(histogram, 0, (size_t)n_keys * parts * sizeof(int));
+#pragma omp parallel for schedule(static, 1) num_threads(parts)
+    for (int t = 0; t < parts; t++) {
+        int* mine = histogram + (size_t)t * n_keys;
+        for (int a = (int)((int64_t)n * t / parts); a < (int)((int64_t)n * (t + 1) / parts); a++)
+            mine[key[a]]++;
+    }
+    int sum = 0;
+    for (int k = 0; k < n_keys; k++) {
+        start[k] = sum;
+        for (int t = 0; t < parts; t++) {
+            int count = histogram[(size_t)t * n_keys + k];
+            histogram[(size_t)t * n_keys + k] = sum;
+            sum += count;
+        }
+    }
+    start[n_keys] = sum;
+#pragma omp parallel for schedule(static, 1) num_threads(parts)
+    for (int t = 0; t < parts; t++) {
+        int* cursor = histogram + (size_t)t * n_keys;
+        for (int a = (int)((int64_t)n * t / parts); a < (int)((int64_t)n * (t + 1) / parts); a++)
+            permutation[cursor[key[a]]++] = a;
+    }
+    return NNP_OK;
+}

@@ -1,0 +1,69 @@
+/* neigh_private.h - shared by neigh.c (rows, refresh, reverse), neigh_grid.c (cell, bins, ghosts) and
+ * neigh_search.c (pairs). */
+#ifndef NNP_NEIGH_PRIVATE_H
+#define NNP_NEIGH_PRIVATE_H
+
+#include "neigh.h"
+#include "nnp_threads.h"
+
+/* Periodic lattice and the Cartesian bins over it. Bins 1 .. n_bin[d] of axis d span the wrapped atoms;
+ * bins 0 and n_bin[d]+1 hold ghosts only, so a search looks at 3 x 3 x 3 bins without any test. */
+typedef struct nnp_grid {
+    double cutoff;
+    double cell[9];          /* rows of non-periodic axes are zero */
+    double inverse[9];       /* s_d = sum_c x_c inverse[3 c + d]; columns of non-periodic axes are zero */
+    double width[3];         /* distance of the lattice planes; INFINITY where not periodic */
+    double s_lo[3], s_hi[3]; /* fractional range of the wrapped atoms */
+    double reach[3];         /* cutoff / width, rounded up */
+    double lo[3], hi[3];     /* Cartesian range of the wrapped atoms */
+    double bin[3], inverse_bin[3]; /* bin edges >= cutoff, and 1 / edge */
+    int n_bin[3];
+    int stride_y, stride_z, n_bins; /* layers included; x is fastest */
+} nnp_grid;
+
+typedef struct nnp_neigh_scratch {
+    nnp_grid grid;
+    int n_built;
+    size_t cap_rows, cap_total, cap_index, cap_reverse, cap_reverse_first, cap_mask;
+    int *key, *histogram, *atom_start, *ghost_start;
+    size_t cap_key, cap_histogram, cap_atom_start, cap_ghost_start;
+    int *ghost_owner, *ghost_image, *ghost_permutation; /* before the sort by bin */
+    size_t cap_ghost_owner, cap_ghost_image, cap_ghost_permutation;
+    int64_t* block_offset;
+    size_t cap_block_offset;
+    void* pack; /* per thread: packed candidates and one chunk of pairs */
+    size_t cap_pack;
+    uint64_t* mask; /* reverse: which segments of rows a chunk of pairs points to */
+} nnp_neigh_scratch;
+
+enum { NNP_NEIGH_BLOCK = 256 };
+
+/* ---- neigh_grid.c ---- */
+
+int nnp_grid_lattice(nnp_grid* grid, const double* cell, const int* pbc, double cutoff);
+/* Range of the wrapped atoms, and the bins. Names the first atom that is not finite or too far away. */
+int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads);
+/* image[count][3] that brings x[count][3] into the cell. One compiled copy: every pass sees the same bits. */
+void nnp_grid_wrap(const nnp_grid* grid, int count, const double* x, int* image);
+int nnp_grid_bin_atom(const nnp_grid* grid, const double* x);
+int nnp_grid_bin_ghost(const nnp_grid* grid, const double* x);
+/* Images m != 0 of a wrapped atom that lie within the cutoff of the others. Returns their number; writes
+ * m to images[][3] unless NULL. position is the atom's wrapped one. */
+int64_t nnp_grid_images(const nnp_grid* grid, const double* position, int* images);
+
+static inline void nnp_grid_shift(const nnp_grid* grid, const int* image, double* shift)
+{
+    const double* h = grid->cell;
+    for (int c = 0; c < 3; c++) shift[c] = image[0] * h[c] + image[1] * h[3 + c] + image[2] * h[6 + c];
+}
+
+/* Stable counting sort: permutation [n] lists the items by key, start [n_keys+1] where each key begins. */
+int nnp_sort_by_key(nnp_neigh_scratch* scratch, int n, const int* key, int n_keys, int* start,
+                    int* permutation, int n_threads);
+
+/* ---- neigh_search.c ---- */
+
+/* Fills first and index from x, atom_start and ghost_start. */
+int nnp_neigh_search(nnp_neigh* list, int n_threads);
+
+#endif /* NNP_NEIGH_PRIVATE_H */

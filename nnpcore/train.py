@@ -1,0 +1,172 @@
+"""`nnpcore train`: from a configuration file to a run folder; the loop itself is nnpcore/training.py.
+
+    result = nnpcore.train("train.toml")      # this module is callable
+
+Run folder: config.resolved.toml train.log metrics.csv best.nnp last.ckpt parity_*.npz report.html
+"""
+
+import io
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from . import checkpoint, config, data
+from .elements import MASSES
+from .evaluate import Labels, by_config_type, format_table, predict
+from .model import Model, load
+from .training import Diverged, Result, Training
+
+__all__ = ["Diverged", "Result", "Training", "build_model", "load_frames", "train"]
+
+
+def train(settings, overrides=(), resume=False, dry_run=False, callback=None, quiet=False):
+    """Train as a configuration says; returns a training.Result (None for a dry run, which prints what it would do).
+
+    settings: path of a TOML file, whose folder relative paths start from, or a config.TrainConfig with [data].
+    overrides: "section.key=value" texts. resume: go on with the run in the folder, or begin it where there is none.
+    Raises ConfigError, DataError, CheckpointError, FolderInUse, Diverged, OSError.
+    """
+    base = Path()
+    if not isinstance(settings, config.TrainConfig):
+        base = Path(settings).parent
+        settings = config.load(settings, overrides=overrides)
+    if settings.data is None:
+        raise config.ConfigError("[data]: missing")
+    folder = base / settings.train.folder
+    sets = load_frames(settings, base)
+    model = build_model(settings, sets["train"], base)
+    if dry_run:
+        print(describe(settings, sets, model))
+        return None
+    with checkpoint.FolderLock(folder) as lock:
+        if not resume and (folder / "last.ckpt").exists():
+            raise config.ConfigError(
+                f"{folder}: holds a run; --resume goes on with it, train.folder names another place"
+            )
+        training = Training(model, sets["train"], sets["valid"], settings, folder, quiet=quiet, lock=lock)
+        if not (resume and training.resume()):
+            training.initialise()
+        checkpoint.write_atomic(folder / "config.resolved.toml", config.dumps(settings).encode())
+        result = training.run(callback)
+        if result.stopped != "signal":
+            finish(folder, training, result, sets.get("test"), quiet)
+    return result
+
+
+def load_frames(settings, base=Path()):
+    """{"train": [Frame], "valid": [Frame], "test": [Frame] where given}: read, weighted, split, labels checked."""
+    d = settings.data
+
+    def read(value):
+        return [f for path in config.files(value, base) for f in data.read_frames(path, units=d.units)]
+
+    sets = {"train": read(d.train)}
+    if d.weights:
+        sets["train"] = data.weighted(sets["train"], d.weights)
+    if isinstance(d.valid, float):
+        sets["train"], sets["valid"] = data.split(sets["train"], d.valid, settings.train.seed)
+    else:
+        sets["valid"] = read(d.valid)
+    if d.test is not None:
+        sets["test"] = read(d.test)
+    if d.missing == "error":
+        wanted = {q: any(w > 0 for w in config.ends(getattr(settings.loss, q))) for q in ("energy", "force", "stress")}
+        for name in ("train", "valid"):
+            data.require_labels(sets[name], wanted["energy"], wanted["force"], wanted["stress"])
+    return sets
+
+
+def build_model(settings, frames, base=Path()):
+    """The model a run starts from: [model].init_from, or a new one with E0 from the frames."""
+    m = settings.model
+    if m.init_from is not None:
+        return load(base / m.init_from)
+    species = data.species_of(frames) if m.species == "auto" else m.species
+    model = Model.msr(
+        species=species,
+        rc=m.rc,
+        rc3=m.rc3,
+        n2=m.n2,
+        n3=m.n3,
+        hidden=m.hidden,
+        rs=m.rs,
+        baseline=[_baseline(term) for term in m.baseline] or None,
+        mass={s: m.mass.get(s, MASSES.get(s)) for s in species},
+        seed=settings.train.seed,
+    )
+    if m.baseline:  # E0 are fitted to what the baseline leaves: a network of zeros is the baseline alone
+        energies = predict(model.replace(theta=np.zeros(model.n_parameters)), frames)[0]
+        pairs = zip(frames, energies, strict=True)
+        frames = [replace(f, energy=None if f.energy is None else f.energy - e) for f, e in pairs]
+    return model.replace(e0=data.reference_energies(frames, species, settings.data.e0))
+
+
+def _baseline(term):
+    """A term of [model].baseline: as in docs/model-file.md, or {kind = "sw", name = "mW"}."""
+    if term.get("kind") == "sw" and set(term) == {"kind", "name"}:
+        return Model.stillinger_weber(term["name"])
+    return term
+
+
+def describe(settings, sets, model):
+    """Text of a dry run: what would be trained on what."""
+    lines = []
+    for name, frames in sets.items():
+        kinds = sorted({f.config_type for f in frames} - {""})
+        labels = ", ".join(
+            f"{sum(getattr(f, q) is not None for f in frames)} {q}" for q in ("energy", "forces", "stress")
+        )
+        lines.append(
+            f"{name}: {len(frames)} frames, {sum(map(len, frames))} atoms; labels: {labels}; {' '.join(kinds)}"
+        )
+    lines.append(f"species: {' '.join(model.species)}; E0 eV: {' '.join(f'{e:.6g}' for e in model.e0)}")
+    n_batches = -(-len(sets["train"]) // settings.train.batch)
+    lines.append(f"model: {len(model.theta)} parameters; {n_batches} steps an epoch")
+    return "\n".join(lines)
+
+
+def finish(folder, training, result, test=None, quiet=False):
+    """Predictions of the best model on every set into parity_*.npz, the error tables into train.log, the report."""
+    s = training.state
+    n_train = len(training.train_frames)
+    sets = {"train": (training.train_frames, np.arange(n_train, dtype=np.int32))}
+    if training.separate_validation:
+        sets["valid"] = (training.valid_frames, training.valid_indices)
+    predictions = {name: (frames, training.predict(indices, s.best)) for name, (frames, indices) in sets.items()}
+    if test:
+        predictions["test"] = (test, predict(result.model, test))
+    tables = {}
+    for name, (frames, predicted) in predictions.items():
+        labels = Labels(frames)
+        tables[name] = by_config_type(frames, labels, labels.differences(*predicted))
+        write_parity(folder / f"parity_{name}.npz", labels, predicted)
+    text = "\n\n".join(f"{name}\n{format_table(table)}" for name, table in tables.items())
+    with open(folder / "train.log", "a", encoding="utf-8") as log:
+        log.write(text + "\n")
+    if not quiet:
+        print(text)
+    from .report import write_training_report
+
+    write_training_report(folder, result, tables)
+
+
+def write_parity(path, labels, predicted):
+    """size [B] atoms; energy [B] eV, forces [sum n][3] eV/A, stress [B][6] eV/A^3; each also as predicted_ ..."""
+    buffer = io.BytesIO()
+    arrays = {"size": labels.size, "energy": labels.energy, "forces": labels.forces, "stress": labels.stress}
+    arrays.update(zip(("predicted_energy", "predicted_forces", "predicted_stress"), predicted, strict=True))
+    np.savez(buffer, **arrays)
+    checkpoint.write_atomic(path, buffer.getvalue())
+
+
+class _CallableModule(types.ModuleType):
+    """Lets nnpcore.train be the function although importing this file binds that name to the module."""
+
+    def __call__(self, *args, **kwargs):
+        return train(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
