@@ -183,6 +183,12 @@ NNP_API size_t nnp_trainer_bytes(const nnp_trainer* trainer);
 NNP_API int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                                  const int* frames, double* terms, double* grad);
 
+/* One random projection of the loss' Gauss-Newton matrix per frame: rows is [n_batch][n_parameters], row q is
+ * h_q = sum_r v_r sqrt(w_r) d(residual r)/dtheta over frame q's residuals r, v_r = +-1 from (seed, frame, r), so that
+ * the mean of h h^T over seeds is half the second derivative of a square loss without its residual term. */
+NNP_API int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
+                               const int* frames, uint64_t seed, double* rows);
+
 /* Predictions for the frames listed, one after the other; each may be NULL. Overwritten, not added to.
  * energies [n_batch], forces [sum n][3], stresses [n_batch][6] Voigt. */
 NNP_API int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,

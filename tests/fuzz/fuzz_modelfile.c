@@ -1,11 +1,12 @@
 /* fuzz_modelfile.c - nnp_model_parse() on mutants of good files, and with every allocation failing in turn.
  *
- *   gcc -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -Icsrc \
- *       tests/fuzz/fuzz_modelfile.c csrc/model*.c csrc/json.c csrc/error.c -o fuzz && ./fuzz 1000000 a.nnp
- * b.nnp clang -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -DLIBFUZZER -Icsrc (the same files);
- * ./a.out corpus
+ * With gcc (test_fuzz_modelfile.py does it): ./fuzz COUNT SEED.nnp...
+ *   gcc -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -Icsrc
+ *       tests/fuzz/fuzz_modelfile.c csrc/model*.c csrc/json.c csrc/error.c -o fuzz
  *
- * Half of the mutants get their checksum put right, or none would come past it. Inputs stand in blocks of
+ * With clang's libFuzzer: the same with -fsanitize=fuzzer,address,undefined -DLIBFUZZER; ./fuzz CORPUS
+ *
+ * Most mutants get their checksum put right, or none would come past it. Inputs stand in blocks of
  * exactly their size, so that the sanitizer sees any byte read behind them. */
 #include "nnp_internal.h"
 #include <math.h>
@@ -40,6 +41,9 @@ static void demand(int holds, const char* what)
 /* What a caller may rely on once a model was accepted. */
 static void check_model(const nnp_model* m)
 {
+    demand(strcmp(nnp_model_units(m), "eV Angstrom") == 0, "units");
+    demand(nnp_model_cutoff(m) == m->cutoff && nnp_model_n_species(m) == m->n_species, "accessors");
+    demand(!nnp_model_species(m, -1) && !nnp_model_species(m, m->n_species), "species out of range");
     demand(m->n_species >= 1 && m->cutoff > 0 && isfinite(m->cutoff), "species and cutoff");
     int64_t next = 0;
     for (int s = 0; s < m->n_species; s++) {
@@ -197,15 +201,28 @@ static long fuzz(const buffer* seeds, int n_seeds, long count)
     return accepted;
 }
 
-static void starve(const buffer* seed)
+static int load(const char* path)
 {
-    for (long k = 0;; k++) {
+    nnp_model* m = NULL;
+    int status = nnp_model_load(path, &m);
+    demand(!m == !!status, "a model or an error");
+    nnp_model_free(m);
+    return status;
+}
+
+/* Let the first, second, ... allocation fail: a memory error each time, until all succeed. */
+static void starve(const char* path, const buffer* seed)
+{
+    for (long k = 0, failed = 2; failed; k++) {
         fail_at = k;
         int status = parse(seed->bytes, seed->size);
-        int failed = fail_at < 0;
-        fail_at = -1;
+        failed = fail_at < 0;
         demand(status == (failed ? NNP_ERR_MEMORY : NNP_OK), "memory error and nothing else");
-        if (!failed) return;
+        fail_at = k;
+        status = load(path);
+        demand(status == (fail_at < 0 ? NNP_ERR_MEMORY : NNP_OK), "memory error from load");
+        failed |= fail_at < 0;
+        fail_at = -1;
     }
 }
 
@@ -216,10 +233,12 @@ int main(int argc, char** argv)
         fprintf(stderr, "usage: %s COUNT SEED.nnp...\n", argv[0]);
         return 2;
     }
+    demand(load("/no/such/folder/a.nnp") == NNP_ERR_FILE && load("/") != NNP_OK, "missing file, folder");
     buffer* seeds = malloc((size_t)n * sizeof *seeds);
     for (int k = 0; k < n; k++) {
         seeds[k] = read_seed(argv[k + 2]);
-        starve(&seeds[k]);
+        starve(argv[k + 2], &seeds[k]);
+        demand(load(argv[k + 2]) == NNP_OK, "a good seed");
     }
     printf("accepted %ld of %s\n", fuzz(seeds, n, atol(argv[1])), argv[1]);
     for (int k = 0; k < n; k++) free(seeds[k].bytes);
