@@ -76,11 +76,28 @@ int nnp_check_exponents(const nnp_model* model, const double* theta, int precisi
 
 double nnp_clash_distance(const nnp_model* model, int precision)
 {
-    double most = 0, r = 1e-3;
-    if (!model->msr || !(model->rs > 0)) return r;
+    const double least = 1e-3; /* Angstrom */
+    if (!model->msr || !(model->rs > 0)) return least;
+    double most = 1e-300;
     for (int s = 0; s < model->n_species; ++s)
         for (int64_t i = model->msr[s].alpha; i < model->msr[s].triplet; ++i) most = fmax(most, fabs(model->theta[i]));
-    /* x(r) < A/r + C below Rs, A = Rs^2 (30 B Rs^29 - x'), and A <= Rs^2 |x'| + Rs; bound it by (Rs + 2)^2 / r */
-    const double reach = (model->rs + 2) * (model->rs + 2) * most / exponent_limit(precision);
-    return fmax(r, fmin(reach, 0.5 * model->rs));
+    /* x(r) grows without bound towards r = 0: bisect |alpha| x(r) = limit */
+    double a, b, c, low = 0, high = model->rs;
+    nnp_short_range_coefficients(model, &a, &b, &c);
+    for (int i = 0; i < 60; ++i) {
+        const double r = 0.5 * (low + high);
+        if (most * (a / r + b * pow(r, 30) + c) > exponent_limit(precision)) low = r;
+        else high = r;
+    }
+    return fmax(least, high);
+}
+
+void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, double* c)
+{
+    const double rs = model->rs, k = 3.14159265358979323846 / model->rc;
+    const double f = 0.5 * (1 + cos(k * rs)), f1 = -0.5 * k * sin(k * rs), f2 = -0.5 * k * k * cos(k * rs);
+    /* -A/rs^2 + 30 B rs^29 = f1,  2 A/rs^3 + 870 B rs^28 = f2 */
+    *b = (f2 * rs + 2 * f1) / (930 * pow(rs, 29));
+    *a = rs * rs * (30 * *b * pow(rs, 29) - f1);
+    *c = f - *a / rs - *b * pow(rs, 30);
 }

@@ -176,7 +176,7 @@ static int check_label(const char* what, const double* values, int n, double lea
 {
     for (int i = 0; values && i < n; ++i)
         if (!(fabs(values[i]) <= DBL_MAX) || values[i] < least)
-            return nnp_fail(NNP_ERR_ARGUMENT, "%s label, number %d: %g", what, i, values[i]);
+            return nnp_fail(NNP_ERR_ARGUMENT, "%s label, number %d is %g, expected a finite number", what, i, values[i]);
     return NNP_OK;
 }
 
