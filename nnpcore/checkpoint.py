@@ -61,6 +61,8 @@ def _link_previous(path):
     except OSError:  # file systems without hard links
         link.write_bytes(path.read_bytes())
     os.replace(link, previous(path))
+    with contextlib.suppress(FileNotFoundError):  # rename() of one name of a file to another of its names does nothing
+        link.unlink()
 
 
 def previous(path):

@@ -6,11 +6,13 @@ Run folder: config.resolved.toml train.log metrics.csv best.nnp last.ckpt parity
 """
 
 import io
+import os
 import sys
 import types
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from . import checkpoint, config, data
@@ -49,7 +51,8 @@ def train(settings, overrides=(), resume=False, dry_run=False, callback=None, qu
         training = Training(model, sets["train"], sets["valid"], settings, folder, quiet=quiet, lock=lock)
         if not (resume and training.resume()):
             training.initialise()
-        checkpoint.write_atomic(folder / "config.resolved.toml", config.dumps(settings).encode())
+        text = config.dumps(moved(settings, base, folder))
+        checkpoint.write_atomic(folder / "config.resolved.toml", text.encode())
         result = training.run(callback)
         if result.stopped != "signal":
             finish(folder, training, result, sets.get("test"), quiet)
@@ -79,12 +82,31 @@ def load_frames(settings, base=Path()):
     return sets
 
 
+def moved(settings, base, folder):
+    """The settings with paths relative to the run folder: what `nnpcore train RUN/config.resolved.toml` needs."""
+
+    def place(value):
+        if isinstance(value, list):
+            return [place(v) for v in value]
+        return os.path.relpath(Path(base, value), folder) if isinstance(value, str) else value
+
+    d, m = settings.data, settings.model
+    return msgspec.structs.replace(
+        settings,
+        data=msgspec.structs.replace(d, train=place(d.train), valid=place(d.valid), test=place(d.test)),
+        model=msgspec.structs.replace(m, init_from=place(m.init_from)),
+        train=msgspec.structs.replace(settings.train, folder="."),
+    )
+
+
 def build_model(settings, frames, base=Path()):
     """The model a run starts from: [model].init_from, or a new one with E0 from the frames."""
     m = settings.model
     if m.init_from is not None:
         return load(base / m.init_from)
     species = data.species_of(frames) if m.species == "auto" else m.species
+    for frame in frames:
+        data.indices(frame, species)  # before E0 are fitted to atoms that the model does not have
     model = Model.msr(
         species=species,
         rc=m.rc,

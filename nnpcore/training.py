@@ -36,7 +36,12 @@ HEADER = (
 )
 PREDICT_CHUNK = 32  # frames predicted between two looks at signals
 # settings that may differ between a run and its resumption: they do not touch the path of the weights
-FREE = {"train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds")}
+# (the data are compared by content, the model is in the checkpoint)
+FREE = {
+    "data": ("train", "valid", "test"),
+    "model": ("init_from",),
+    "train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds"),
+}
 
 
 class Diverged(RuntimeError):
@@ -130,7 +135,8 @@ def make_trainer(model, threads, precision):
 def bound_penalty(theta, exponents, bound, weight):
     """(R, dR/dtheta [P]) of R = weight sum max(0, phi - bound)^2 over the exponents phi; exponents is a mask [P]."""
     excess = np.where(exponents, np.maximum(theta - bound, 0.0), 0.0)
-    return weight * float(excess @ excess), 2.0 * weight * excess
+    with np.errstate(over="ignore"):  # the caller finds an infinite one out
+        return weight * float(excess @ excess), 2.0 * weight * excess
 
 
 class Training:
