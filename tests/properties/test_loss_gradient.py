@@ -257,7 +257,6 @@ def test_a_frame_large_enough_to_be_reordered(rng):
     x = (x + rng.uniform(-0.3, 0.3, x.shape))[rng.permutation(len(x))] + rng.integers(-1, 2, x.shape) @ cell
     s = rng.integers(0, 2, len(x)).astype(np.int32)
     r = c.model.compute(x, s, cell=cell, pbc=True)
-    assert np.abs(r.forces - c.reference(x, s, cell, True).forces).max() < 1e-10
     t = trainer_of(c.model, [Frame(x, s, cell, MASKS[7], r.energy, r.forces, r.stress)])
     theta, batch = np.array(c.model.theta), np.array([0], dtype=np.int32)
     _, forces, _ = t.predict(theta, batch)
