@@ -1,4 +1,4 @@
-/* neigh.c - the neighbour list object: rows, ghosts, refresh, reverse index. */
+/* neigh.c - the neighbour list object: rows, ghosts, refresh. */
 #include "neigh_private.h"
 #include <math.h>
 #include <string.h>
@@ -224,6 +224,19 @@ static int build(nnp_neigh* list, const int* species, const double* x, int n_thr
     return nnp_neigh_search(list, n_threads);
 }
 
+static int make_scratch(nnp_neigh* list)
+{
+    if (list->scratch) return NNP_OK;
+    nnp_neigh_scratch* scratch = nnp_alloc(1, sizeof *scratch);
+    if (!scratch) return nnp_fail(NNP_ERR_MEMORY, "out of memory: neighbour list");
+    memset(scratch, 0, sizeof *scratch);
+    for (int m = 0; m < 256; m++)
+        for (int b = 0, n = 0; b < 8; b++)
+            if (m >> b & 1) scratch->lane_order[m][n++] = (unsigned char)b;
+    list->scratch = scratch;
+    return NNP_OK;
+}
+
 int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x, const double* cell,
                     const int* pbc, double cutoff, int n_threads)
 {
@@ -235,11 +248,7 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
     if (!(cutoff > 0) || !(cutoff <= 1e7))
         return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: cutoff is %g, expected 0 < cutoff <= 1e7", cutoff);
     n_threads = nnp_thread_count(n_threads);
-    if (!list->scratch) {
-        list->scratch = nnp_alloc(1, sizeof(nnp_neigh_scratch));
-        if (!list->scratch) return nnp_fail(NNP_ERR_MEMORY, "out of memory: neighbour list");
-        memset(list->scratch, 0, sizeof(nnp_neigh_scratch));
-    }
+    if (make_scratch(list)) return NNP_ERR_MEMORY;
     nnp_neigh_scratch* scratch = list->scratch;
     make_empty(list, NNP_OK);
     int status = nnp_grid_lattice(&scratch->grid, cell, pbc, cutoff);
@@ -293,35 +302,4 @@ double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads)
 double nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads)
 {
     return refresh(list, x, NULL, nnp_thread_count(n_threads));
-}
-
-static inline int target_row(const nnp_neigh* list, int64_t p)
-{
-    int j = list->index[p];
-    return j < list->n ? j : list->owner[j - list->n];
-}
-
-int nnp_neigh_reverse(nnp_neigh* list, int n_threads)
-{
-    nnp_neigh_scratch* scratch = list->scratch;
-    if (!scratch)
-        return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: reverse index of a list that was never built");
-    (void)n_threads;
-    const int n = list->n;
-    const int64_t n_pairs = list->first[n];
-    if (nnp_reserve(&list->reverse_first, &scratch->cap_reverse_first, (size_t)n + 2, sizeof(int64_t)) ||
-        nnp_reserve(&list->reverse, &scratch->cap_reverse, (size_t)n_pairs, sizeof(int64_t)))
-        return NNP_ERR_MEMORY;
-    int64_t* start = list->reverse_first;
-    memset(start, 0, ((size_t)n + 2) * sizeof *start);
-    /* start[j+1] counts, then is the cursor of row j, and ends as the beginning of row j+1 */
-    for (int64_t p = 0; p < n_pairs; p++) start[target_row(list, p) + 1]++;
-    int64_t sum = 0;
-    for (int j = 0; j < n; j++) {
-        int64_t count = start[j + 1];
-        start[j + 1] = sum;
-        sum += count;
-    }
-    for (int64_t p = 0; p < n_pairs; p++) list->reverse[start[target_row(list, p) + 1]++] = p;
-    return NNP_OK;
 }

@@ -3,12 +3,17 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__GNUC__)
+#define NOINLINE __attribute__((noinline))
+#else
+#define NOINLINE
+#endif
+
 struct nnp_neighbor_list {
-    nnp_neigh list; /* built a little wide; the exact distance test stands in pair_of() */
-    double cutoff;
-    double* x;      /* [n][3] caller's positions, caller's order */
-    int* row_of;    /* [n] caller's order -> row */
-    int64_t* first; /* [n+1] by caller's order */
+    nnp_neigh list;        /* built a little wide; the exact distance test stands in pair_of() */
+    double cutoff, surely; /* r^2 of the list below which rounding cannot matter */
+    double* x;             /* [n][3] caller's positions, caller's order */
+    int64_t* first;        /* [n+1] by caller's order */
 };
 
 typedef struct pair {
@@ -16,8 +21,15 @@ typedef struct pair {
     double vector[3], squared;
 } pair;
 
-/* D = x_j - x_i + S H, in this order of operations: D_ji = -D_ij bit by bit, so the list is symmetric. */
-static pair pair_of(const nnp_neighbor_list* nl, int row, int entry)
+typedef struct pair_arrays {
+    int *i, *j;
+    double *d, *vectors;
+    int* shifts;
+} pair_arrays;
+
+/* D = x_j - x_i + S H, in this order of operations: D_ji = -D_ij bit by bit, so the list is symmetric.
+ * One compiled copy, so that counting and filling agree. */
+NOINLINE static pair pair_of(const nnp_neighbor_list* nl, int row, int entry)
 {
     const nnp_neigh* list = &nl->list;
     const nnp_grid* grid = &((const nnp_neigh_scratch*)list->scratch)->grid;
@@ -34,20 +46,54 @@ static pair pair_of(const nnp_neighbor_list* nl, int row, int entry)
     return p;
 }
 
+/* The list's own distance decides unless it is within rounding of the cutoff. */
+static int listed(const nnp_neighbor_list* nl, int row, int entry)
+{
+    const double *a = nl->list.x + 4 * (size_t)row, *b = nl->list.x + 4 * (size_t)entry;
+    double dx = b[0] - a[0], dy = b[1] - a[1], dz = b[2] - a[2], r2 = dx * dx + dy * dy + dz * dz;
+    if (r2 < nl->surely) return 1;
+    return pair_of(nl, row, entry).squared < nl->cutoff * nl->cutoff;
+}
+
 static void count_pairs(nnp_neighbor_list* nl, int n_threads)
 {
     const nnp_neigh* list = &nl->list;
-    const double limit = nl->cutoff * nl->cutoff;
 #pragma omp parallel for schedule(static) num_threads(n_threads) if (n_threads > 1)
     for (int row = 0; row < list->n; row++) {
         int64_t count = 0;
         for (int64_t k = list->first[row]; k < list->first[row + 1]; k++)
-            count += pair_of(nl, row, list->index[k]).squared < limit;
+            count += listed(nl, row, list->index[k]);
         nl->first[list->order[row] + 1] = count;
-        nl->row_of[list->order[row]] = row;
     }
     nl->first[0] = 0;
     for (int a = 0; a < list->n; a++) nl->first[a + 1] += nl->first[a];
+}
+
+/* Rounding of positions and shifts that the list and pair_of() may differ by. */
+static double rounding(int n, const double* x, double cutoff)
+{
+    double largest = 0;
+    for (size_t k = 0; k < 3 * (size_t)n; k++) largest = fabs(x[k]) > largest ? fabs(x[k]) : largest;
+    return 1e-9 * cutoff + (isfinite(largest) ? 1e-14 * largest : 0);
+}
+
+static int fill(nnp_neighbor_list* nl, int n, const double* x, const double* cell, const int* pbc,
+                int n_threads)
+{
+    if (n < 0 || (n > 0 && !x))
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_neighbor_list_new: %s", n < 0 ? "n < 0" : "x is NULL");
+    if (!(nl->cutoff > 0) || !(nl->cutoff <= 1e6))
+        return nnp_fail(NNP_ERR_ARGUMENT, "cutoff is %g, expected 0 < cutoff <= 1e6", nl->cutoff);
+    const double margin = rounding(n, x, nl->cutoff), surely = fmax(0, nl->cutoff - margin);
+    nl->surely = surely * surely;
+    int status = nnp_neigh_build(&nl->list, n, NULL, x, cell, pbc, nl->cutoff + margin, n_threads);
+    if (status) return status;
+    nl->x = nnp_alloc((size_t)n, 3 * sizeof(double));
+    nl->first = nnp_alloc((size_t)n + 1, sizeof(int64_t));
+    if (!nl->x || !nl->first) return nnp_fail(NNP_ERR_MEMORY, "out of memory: %d atoms", n);
+    if (n) memcpy(nl->x, x, 3 * sizeof(double) * (size_t)n);
+    count_pairs(nl, nnp_thread_count(n_threads));
+    return NNP_OK;
 }
 
 int nnp_neighbor_list_new(int n, const double* x, const double* cell, const int* pbc, double cutoff,
@@ -59,28 +105,12 @@ int nnp_neighbor_list_new(int n, const double* x, const double* cell, const int*
     memset(nl, 0, sizeof *nl);
     nnp_neigh_init(&nl->list);
     nl->cutoff = cutoff;
-    double wide = 0;
-    for (size_t k = 0; n > 0 && x && k < 3 * (size_t)n; k++) wide = fabs(x[k]) > wide ? fabs(x[k]) : wide;
-    wide = isfinite(wide) ? 1e-14 * wide : 0;
-    int status = cutoff > 0 && cutoff <= 1e6 ? NNP_OK : NNP_ERR_ARGUMENT;
-    if (status) nnp_fail(status, "cutoff is %g, expected 0 < cutoff <= 1e6", cutoff);
-    if (!status)
-        status = nnp_neigh_build(&nl->list, n, NULL, x, cell, pbc, cutoff * (1 + 1e-9) + wide, n_threads);
-    if (!status) {
-        nl->x = nnp_alloc((size_t)n, 3 * sizeof(double));
-        nl->row_of = nnp_alloc((size_t)n, sizeof(int));
-        nl->first = nnp_alloc((size_t)n + 1, sizeof(int64_t));
-        if (!nl->x || !nl->row_of || !nl->first)
-            status = nnp_fail(NNP_ERR_MEMORY, "out of memory: %d atoms", n);
-    }
-    if (status) {
+    int status = fill(nl, n, x, cell, pbc, n_threads);
+    if (status)
         nnp_neighbor_list_free(nl);
-        return status;
-    }
-    if (n) memcpy(nl->x, x, 3 * sizeof(double) * (size_t)n);
-    count_pairs(nl, nnp_thread_count(n_threads));
-    *out = nl;
-    return NNP_OK;
+    else
+        *out = nl;
+    return status;
 }
 
 void nnp_neighbor_list_free(nnp_neighbor_list* nl)
@@ -88,33 +118,40 @@ void nnp_neighbor_list_free(nnp_neighbor_list* nl)
     if (!nl) return;
     nnp_neigh_clear(&nl->list);
     nnp_free(nl->x);
-    nnp_free(nl->row_of);
     nnp_free(nl->first);
     nnp_free(nl);
 }
 
 int64_t nnp_neighbor_list_count(const nnp_neighbor_list* nl) { return nl->first[nl->list.n]; }
 
+/* The pairs of one row, from place to on. */
+static void write_row(const nnp_neighbor_list* nl, int row, int64_t to, const pair_arrays* out)
+{
+    const nnp_neigh* list = &nl->list;
+    const int atom = list->order[row];
+    for (int64_t k = list->first[row]; k < list->first[row + 1]; k++) {
+        const int entry = list->index[k];
+        if (!listed(nl, row, entry)) continue;
+        if (out->i) out->i[to] = atom;
+        if (out->j) out->j[to] = list->order[entry < list->n ? entry : list->owner[entry - list->n]];
+        if (out->d || out->vectors || out->shifts) {
+            pair p = pair_of(nl, row, entry);
+            if (out->d) out->d[to] = sqrt(p.squared);
+            if (out->vectors) memcpy(out->vectors + 3 * to, p.vector, sizeof p.vector);
+            if (out->shifts) memcpy(out->shifts + 3 * to, p.shift, sizeof p.shift);
+        }
+        to++;
+    }
+}
+
 int nnp_neighbor_list_pairs(const nnp_neighbor_list* nl, int n_threads, int* i, int* j, double* d,
                             double* vectors, int* shifts)
 {
+    if (!nl) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_neighbor_list_pairs: list is NULL");
     const nnp_neigh* list = &nl->list;
-    const double limit = nl->cutoff * nl->cutoff;
+    const pair_arrays out = {i, j, d, vectors, shifts};
     n_threads = nnp_thread_count(n_threads);
 #pragma omp parallel for schedule(static) num_threads(n_threads) if (n_threads > 1)
-    for (int a = 0; a < list->n; a++) {
-        int row = nl->row_of[a];
-        int64_t to = nl->first[a];
-        for (int64_t k = list->first[row]; k < list->first[row + 1]; k++) {
-            pair p = pair_of(nl, row, list->index[k]);
-            if (!(p.squared < limit)) continue;
-            if (i) i[to] = a;
-            if (j) j[to] = p.j;
-            if (d) d[to] = sqrt(p.squared);
-            if (vectors) memcpy(vectors + 3 * to, p.vector, sizeof p.vector);
-            if (shifts) memcpy(shifts + 3 * to, p.shift, sizeof p.shift);
-            to++;
-        }
-    }
+    for (int row = 0; row < list->n; row++) write_row(nl, row, nl->first[list->order[row]], &out);
     return NNP_OK;
 }

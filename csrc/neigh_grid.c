@@ -2,6 +2,7 @@
 #include "neigh_private.h"
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Rounding is covered by searching a little farther than the cutoff; the pair test itself is exact. */
@@ -64,34 +65,85 @@ static int check_vector(int axis, const double* vector)
     return NNP_OK;
 }
 
+/* Volume of the parallelepiped over the product of its edges, from unit vectors. */
+static double openness(double unit[3][3])
+{
+    double normal[3];
+    cross(unit[1], unit[2], normal);
+    return dot(unit[0], normal);
+}
+
+/* basis = combine . cell, afresh from the integers so that no rounding piles up. */
+static void combine_row(const nnp_grid* grid, int d, double* vector)
+{
+    nnp_grid_shift(grid, grid->combine[d], vector);
+}
+
+/* Shortens each vector by whole multiples of the others until none is shorter (Lagrange, in turn for each
+ * pair): the planes of the new basis are about as far apart as the lattice allows. */
+static void reduce(nnp_grid* grid, const int* periodic, double basis[3][3])
+{
+    int changed = 1;
+    for (int sweep = 0; changed && sweep < 200; sweep++) {
+        changed = 0;
+        for (int pair = 0; pair < 6; pair++) {
+            int d = pair % 3, e = (d + 1 + pair / 3) % 3;
+            if (!periodic[d] || !periodic[e]) continue;
+            double ratio = dot(basis[d], basis[e]) / dot(basis[e], basis[e]);
+            if (!(fabs(ratio) > 0.5 + 1e-6) || !(fabs(ratio) < 1e7)) continue;
+            double times = rint(ratio);
+            int fits = 1;
+            for (int k = 0; k < 3; k++) fits &= fabs(grid->combine[d][k] - times * grid->combine[e][k]) < 1e7;
+            if (!fits) return;
+            for (int k = 0; k < 3; k++) grid->combine[d][k] -= (int)times * grid->combine[e][k];
+            combine_row(grid, d, basis[d]);
+            grid->reduced = changed = 1;
+        }
+    }
+}
+
+static int set_cell(nnp_grid* grid, const double* cell, const int* periodic, double unit[3][3])
+{
+    double largest = 1;
+    for (int d = 0; d < 3; d++) {
+        grid->combine[d][d] = 1;
+        if (!periodic[d]) continue;
+        if (check_vector(d, cell + 3 * d)) return NNP_ERR_GEOMETRY;
+        memcpy(grid->cell + 3 * d, cell + 3 * d, 3 * sizeof(double));
+        memcpy(unit[d], cell + 3 * d, 3 * sizeof(double));
+        normalise(unit[d]);
+    }
+    complete(unit, periodic);
+    double volume = fabs(openness(unit));
+    if (!(volume >= FLATTEST))
+        return nnp_fail(NNP_ERR_GEOMETRY,
+                        "cell is singular or nearly so: its periodic vectors span volume/(a b c) = %.3g, "
+                        "less than %g",
+                        volume, FLATTEST);
+    for (int d = 0; d < 3; d++)
+        if (periodic[d]) memcpy(unit[d], cell + 3 * d, 3 * sizeof(double));
+    reduce(grid, periodic, unit);
+    for (int d = 0; d < 3; d++)
+        for (int k = 0; k < 3; k++) largest = fmax(largest, abs(grid->combine[d][k]));
+    grid->most_cells = MOST_CELLS / (3 * largest);
+    return NNP_OK;
+}
+
 /* s = x H^-1 from unit vectors u_d = a_d/|a_d|: s_d = x . r_d / |a_d| with r_0 = u_1 x u_2 / det u. */
 int nnp_grid_lattice(nnp_grid* grid, const double* cell, const int* pbc, double cutoff)
 {
     memset(grid, 0, sizeof *grid);
     grid->cutoff = cutoff;
-    double unit[3][3], length[3];
+    double basis[3][3], length[3], normal[3];
     int periodic[3];
-    for (int d = 0; d < 3; d++) {
-        periodic[d] = cell && (!pbc || pbc[d]);
-        if (!periodic[d]) continue;
-        if (check_vector(d, cell + 3 * d)) return NNP_ERR_GEOMETRY;
-        memcpy(grid->cell + 3 * d, cell + 3 * d, 3 * sizeof(double));
-        memcpy(unit[d], cell + 3 * d, 3 * sizeof(double));
-        length[d] = normalise(unit[d]);
-    }
-    complete(unit, periodic);
-    double normal[3];
-    cross(unit[1], unit[2], normal);
-    double volume = dot(unit[0], normal);
-    if (!(fabs(volume) >= FLATTEST))
-        return nnp_fail(NNP_ERR_GEOMETRY,
-                        "cell is singular or nearly so: its periodic vectors span volume/(a b c) = %.3g, "
-                        "less than %g",
-                        fabs(volume), FLATTEST);
+    for (int d = 0; d < 3; d++) periodic[d] = cell && (!pbc || pbc[d]);
+    if (set_cell(grid, cell, periodic, basis)) return NNP_ERR_GEOMETRY;
+    for (int d = 0; d < 3; d++) length[d] = normalise(basis[d]);
+    double volume = openness(basis);
     for (int d = 0; d < 3; d++) {
         grid->width[d] = INFINITY;
         if (!periodic[d]) continue;
-        cross(unit[(d + 1) % 3], unit[(d + 2) % 3], normal);
+        cross(basis[(d + 1) % 3], basis[(d + 2) % 3], normal);
         for (int c = 0; c < 3; c++) grid->inverse[3 * c + d] = normal[c] / volume / length[d];
         grid->width[d] = length[d] * fabs(volume) / sqrt(dot(normal, normal));
     }
@@ -110,10 +162,20 @@ static inline int floor_int(double s)
     return k - (k > s);
 }
 
+/* Lattice vectors of the reduced basis -> of the cell. */
+static void to_cell(const nnp_grid* grid, int* image)
+{
+    int m[3] = {image[0], image[1], image[2]};
+    for (int k = 0; k < 3; k++)
+        image[k] = m[0] * grid->combine[0][k] + m[1] * grid->combine[1][k] + m[2] * grid->combine[2][k];
+}
+
 void nnp_grid_wrap(const nnp_grid* grid, int count, const double* x, int* image)
 {
     for (int a = 0; a < count; a++)
         for (int d = 0; d < 3; d++) image[3 * a + d] = -floor_int(fraction(grid, x + 3 * a, d));
+    if (grid->reduced)
+        for (int a = 0; a < count; a++) to_cell(grid, image + 3 * a);
 }
 
 /* First atom that cannot be handled, or n. */
@@ -125,7 +187,7 @@ static int first_bad(const nnp_grid* grid, int n, const double* x, int n_threads
         const double* p = x + 3 * (size_t)a;
         int good = 1;
         for (int d = 0; d < 3; d++)
-            good &= (fabs(p[d]) <= FARTHEST) & (fabs(fraction(grid, p, d)) <= MOST_CELLS);
+            good &= (fabs(p[d]) <= FARTHEST) & (fabs(fraction(grid, p, d)) <= grid->most_cells);
         if (!good && a < bad) bad = a;
     }
     return bad;
@@ -174,29 +236,40 @@ static void measure(nnp_grid* grid, int n, const double* x, int n_threads)
     }
 }
 
+/* Tiles that n bins and the two layers of ghosts take. */
+static double tiles_for(double n_bins) { return floor((n_bins + 2 + 3) / 4); }
+
+static void number_bins(nnp_grid* grid)
+{
+    for (int d = 0; d < 3; d++) grid->tiles[d] = (int)tiles_for(grid->n_bin[d]);
+    grid->tile_y = 64 * grid->tiles[0];
+    grid->tile_z = grid->tile_y * grid->tiles[1];
+    grid->n_bins = grid->tile_z * grid->tiles[2];
+}
+
 /* Edges >= cutoff. A sparse system gets wider bins, so that there are never many more bins than atoms. */
 static void choose_bins(nnp_grid* grid, int n)
 {
-    double most = 2.0 * n + 64;
-    if (most > 1e8) most = 1e8;
-    double edge = grid->cutoff * (1 + MARGIN), count[3];
+    const double most = fmin(2.0 * n + 512, 1e9);
+    double edge = grid->cutoff * (1 + MARGIN), count[3], extent[3];
     for (int d = 0; d < 3; d++) {
         double scale = fmax(fabs(grid->lo[d]), fabs(grid->hi[d]));
-        edge = fmax(edge, grid->cutoff + 1e-13 * scale);
-        edge = fmax(edge, (grid->hi[d] - grid->lo[d]) * 1e-8);
+        extent[d] = grid->hi[d] - grid->lo[d];
+        edge = fmax(edge, fmax(grid->cutoff + 1e-13 * scale, extent[d] * 1e-8));
     }
-    for (;; edge *= 1.25) {
-        for (int d = 0; d < 3; d++) count[d] = fmax(1, floor((grid->hi[d] - grid->lo[d]) / edge));
-        if (count[0] * count[1] * count[2] <= most) break;
+    for (double bins = INFINITY; bins > most; edge *= 1.25) {
+        bins = 64;
+        for (int d = 0; d < 3; d++) {
+            count[d] = fmax(1, floor(extent[d] / edge));
+            bins *= tiles_for(count[d]);
+            grid->bin[d] = fmax(edge, extent[d] / count[d]);
+        }
     }
     for (int d = 0; d < 3; d++) {
         grid->n_bin[d] = (int)count[d];
-        grid->bin[d] = fmax(edge, (grid->hi[d] - grid->lo[d]) / count[d]);
         grid->inverse_bin[d] = 1 / grid->bin[d];
     }
-    grid->stride_y = grid->n_bin[0] + 2;
-    grid->stride_z = grid->stride_y * (grid->n_bin[1] + 2);
-    grid->n_bins = grid->stride_z * (grid->n_bin[2] + 2);
+    number_bins(grid);
 }
 
 int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads)
@@ -211,7 +284,7 @@ int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads)
         grid->reach[d] = (grid->cutoff * (1 + MARGIN) + 1e-13 * scale) / grid->width[d] + MARGIN;
         images *= 1 + 2 * floor(grid->reach[d]);
     }
-    if (!(n * images <= 2147483647.0))
+    if (!(n * images <= 2147479552.0)) /* 2^31 - 4096: loops by blocks must not overflow */
         return nnp_fail(NNP_ERR_GEOMETRY,
                         "cutoff %g needs more than 2^31 periodic images: lattice planes are %g, %g, %g apart",
                         grid->cutoff, grid->width[0], grid->width[1], grid->width[2]);
@@ -228,16 +301,16 @@ static inline int bin_along(const nnp_grid* grid, double x, int d, int least, in
 
 int nnp_grid_bin_atom(const nnp_grid* grid, const double* x)
 {
-    return bin_along(grid, x[0], 0, 1, grid->n_bin[0]) +
-           grid->stride_y * bin_along(grid, x[1], 1, 1, grid->n_bin[1]) +
-           grid->stride_z * bin_along(grid, x[2], 2, 1, grid->n_bin[2]);
+    const int* n = grid->n_bin;
+    return nnp_bin(grid, bin_along(grid, x[0], 0, 1, n[0]), bin_along(grid, x[1], 1, 1, n[1]),
+                   bin_along(grid, x[2], 2, 1, n[2]));
 }
 
 int nnp_grid_bin_ghost(const nnp_grid* grid, const double* x)
 {
-    return bin_along(grid, x[0], 0, 0, grid->n_bin[0] + 1) +
-           grid->stride_y * bin_along(grid, x[1], 1, 0, grid->n_bin[1] + 1) +
-           grid->stride_z * bin_along(grid, x[2], 2, 0, grid->n_bin[2] + 1);
+    const int* n = grid->n_bin;
+    return nnp_bin(grid, bin_along(grid, x[0], 0, 0, n[0] + 1), bin_along(grid, x[1], 1, 0, n[1] + 1),
+                   bin_along(grid, x[2], 2, 0, n[2] + 1));
 }
 
 /* An image outside the Cartesian range of the atoms by more than a bin cannot be a neighbour. */
@@ -268,8 +341,10 @@ int64_t nnp_grid_images(const nnp_grid* grid, const double* position, int* image
     for (m[2] = least[2]; m[2] <= most[2]; m[2]++)
         for (m[1] = least[1]; m[1] <= most[1]; m[1]++)
             for (m[0] = least[0]; m[0] <= most[0]; m[0]++) {
-                if (!(m[0] | m[1] | m[2]) || !useful(grid, position, m)) continue;
-                if (images) memcpy(images + 3 * count, m, sizeof m);
+                int image[3] = {m[0], m[1], m[2]};
+                if (grid->reduced) to_cell(grid, image);
+                if (!(m[0] | m[1] | m[2]) || !useful(grid, position, image)) continue;
+                if (images) memcpy(images + 3 * count, image, sizeof image);
                 count++;
             }
     return count;

@@ -10,7 +10,10 @@
  * bins 0 and n_bin[d]+1 hold ghosts only, so a search looks at 3 x 3 x 3 bins without any test. */
 typedef struct nnp_grid {
     double cutoff;
-    double cell[9];          /* rows of non-periodic axes are zero */
+    double cell[9]; /* as given; rows of non-periodic axes are zero */
+    /* Work is done in a reduced basis, row d of it = combine[d] . cell, so that no cell is too oblique. */
+    int combine[3][3], reduced;
+    double most_cells;       /* farthest wrapping whose images fit an int */
     double inverse[9];       /* s_d = sum_c x_c inverse[3 c + d]; columns of non-periodic axes are zero */
     double width[3];         /* distance of the lattice planes; INFINITY where not periodic */
     double s_lo[3], s_hi[3]; /* fractional range of the wrapped atoms */
@@ -18,13 +21,12 @@ typedef struct nnp_grid {
     double lo[3], hi[3];     /* Cartesian range of the wrapped atoms */
     double bin[3], inverse_bin[3]; /* bin edges >= cutoff, and 1 / edge */
     int n_bin[3];
-    int stride_y, stride_z, n_bins; /* layers included; x is fastest */
+    int tiles[3], tile_y, tile_z, n_bins; /* layers included; see nnp_bin() */
 } nnp_grid;
 
 typedef struct nnp_neigh_scratch {
     nnp_grid grid;
-    int n_built;
-    size_t cap_rows, cap_total, cap_index, cap_reverse, cap_reverse_first, cap_mask;
+    size_t cap_total, cap_reverse, cap_reverse_first, cap_mask;
     int *key, *histogram, *atom_start, *ghost_start;
     size_t cap_key, cap_histogram, cap_atom_start, cap_ghost_start;
     int *ghost_owner, *ghost_image, *ghost_permutation; /* before the sort by bin */
@@ -33,10 +35,21 @@ typedef struct nnp_neigh_scratch {
     size_t cap_block_offset;
     void* pack; /* per thread: packed candidates and one chunk of pairs */
     size_t cap_pack;
-    uint64_t* mask; /* reverse: which segments of rows a chunk of pairs points to */
+    unsigned char lane_order[256][8]; /* [m]: the set bits of m first */
+    uint64_t* mask;                   /* reverse: which segments of rows a chunk of pairs points to */
 } nnp_neigh_scratch;
 
 enum { NNP_NEIGH_BLOCK = 256 };
+
+/* Number of the bin (x, y, z): tiles of 4 x 4 x 4 bins, x fastest between and within, so that what lies close
+ * in space lies close in memory in all three directions. */
+static inline int nnp_bin_x(int x) { return x / 4 * 64 + x % 4; }
+static inline int nnp_bin_y(const nnp_grid* grid, int y) { return y / 4 * grid->tile_y + y % 4 * 4; }
+static inline int nnp_bin_z(const nnp_grid* grid, int z) { return z / 4 * grid->tile_z + z % 4 * 16; }
+static inline int nnp_bin(const nnp_grid* grid, int x, int y, int z)
+{
+    return nnp_bin_x(x) + nnp_bin_y(grid, y) + nnp_bin_z(grid, z);
+}
 
 /* ---- neigh_grid.c ---- */
 
@@ -48,7 +61,7 @@ void nnp_grid_wrap(const nnp_grid* grid, int count, const double* x, int* image)
 int nnp_grid_bin_atom(const nnp_grid* grid, const double* x);
 int nnp_grid_bin_ghost(const nnp_grid* grid, const double* x);
 /* Images m != 0 of a wrapped atom that lie within the cutoff of the others. Returns their number; writes
- * m to images[][3] unless NULL. position is the atom's wrapped one. */
+ * m (lattice vectors of the cell) to images[][3] unless NULL. position is the atom's wrapped one. */
 int64_t nnp_grid_images(const nnp_grid* grid, const double* position, int* images);
 
 static inline void nnp_grid_shift(const nnp_grid* grid, const int* image, double* shift)

@@ -25,6 +25,7 @@ typedef struct pack {
     int n, self; /* self: where the bin's own atoms begin */
     int bin;
     float inner, outer; /* r^2 */
+    unsigned char (*lane_order)[8];
 } pack;
 
 /* Appends the neighbours of candidate self to out (room for n + LANES) and returns their number;
@@ -77,18 +78,6 @@ row_avx512(const pack* p, int self, int* out, int* doubtful)
     return found;
 }
 
-/* lane_order[m] moves the set bits of m to the front. */
-static unsigned char lane_order[256][8];
-
-static void fill_lane_order(void)
-{
-    for (int m = 0; m < 256; m++) {
-        int n = 0;
-        for (int b = 0; b < 8; b++)
-            if (m >> b & 1) lane_order[m][n++] = (unsigned char)b;
-    }
-}
-
 __attribute__((target("avx2,fma,popcnt"))) static int row_avx2(const pack* p, int self, int* out,
                                                                int* doubtful)
 {
@@ -106,7 +95,7 @@ __attribute__((target("avx2,fma,popcnt"))) static int row_avx2(const pack* p, in
         unsure = _mm256_or_ps(unsure, _mm256_and_ps(in, _mm256_cmp_ps(r2, inner, _CMP_GE_OQ)));
         unsigned bits = (unsigned)_mm256_movemask_ps(in);
         if ((self & ~7) == k) bits &= ~(1u << (self & 7));
-        __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)lane_order[bits]));
+        __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p->lane_order[bits]));
         __m256i id = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i*)(p->id + k)), order);
         _mm256_storeu_si256((__m256i*)(out + found), id);
         found += _mm_popcnt_u32(bits);
@@ -127,10 +116,7 @@ static search_row* choose_row(void)
     if (!narrow && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
         return row_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        fill_lane_order();
-        return row_avx2;
-    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return row_avx2;
 #endif
     return row_baseline;
 }
@@ -174,23 +160,49 @@ static void set_limits(pack* p, const nnp_grid* grid)
     p->outer = (float)(outer * outer * (1 + 0x1p-20));
 }
 
+/* The 27 bins around a bin as runs of consecutive ones: three along x, in two pieces at the edge of a tile.
+ */
+typedef struct runs {
+    int place[3], n, begin[18], end[18];
+} runs;
+
+static void find_runs(runs* r, const nnp_grid* grid, int bin)
+{
+    const int tile = bin / 64, *tiles = grid->tiles;
+    int* place = r->place;
+    place[0] = tile % tiles[0] * 4 + bin % 4;
+    place[1] = tile / tiles[0] % tiles[1] * 4 + bin / 4 % 4;
+    place[2] = tile / tiles[0] / tiles[1] * 4 + bin / 16 % 4;
+    const int x = nnp_bin_x(place[0] - 1), split = place[0] % 4 == 0 ? 1 : place[0] % 4 == 3 ? 2 : 3;
+    r->n = 0;
+    for (int dz = -1; dz <= 1; dz++)
+        for (int dy = -1; dy <= 1; dy++) {
+            int line = nnp_bin_y(grid, place[1] + dy) + nnp_bin_z(grid, place[2] + dz);
+            r->begin[r->n] = line + x;
+            r->end[r->n++] = line + x + split;
+            if (split == 3) continue;
+            r->begin[r->n] = line + nnp_bin_x(place[0] - 1 + split);
+            r->end[r->n] = r->begin[r->n] + 3 - split;
+            r->n++;
+        }
+}
+
 static void fill_pack(pack* p, const nnp_neigh* list, int bin)
 {
     const nnp_neigh_scratch* scratch = list->scratch;
     const nnp_grid* grid = &scratch->grid;
-    const int* index[3] = {&(int){bin % grid->stride_y}, &(int){bin % grid->stride_z / grid->stride_y},
-                           &(int){bin / grid->stride_z}};
+    const int *atoms = scratch->atom_start, *ghosts = scratch->ghost_start, n = list->n;
+    runs r;
+    find_runs(&r, grid, bin);
     double centre[3];
-    for (int d = 0; d < 3; d++) centre[d] = grid->lo[d] + (*index[d] - 0.5) * grid->bin[d];
+    for (int d = 0; d < 3; d++) centre[d] = grid->lo[d] + (r.place[d] - 0.5) * grid->bin[d];
     p->n = 0;
-    for (int z = -1; z <= 1; z++)
-        for (int y = -1; y <= 1; y++) {
-            int b = bin + z * grid->stride_z + y * grid->stride_y - 1;
-            if (y == 0 && z == 0) p->self = p->n + scratch->atom_start[bin] - scratch->atom_start[bin - 1];
-            append(p, list->x, scratch->atom_start[b], scratch->atom_start[b + 3], centre);
-            append(p, list->x, list->n + scratch->ghost_start[b], list->n + scratch->ghost_start[b + 3],
-                   centre);
-        }
+    for (int k = 0; k < r.n; k++) {
+        int begin = r.begin[k], end = r.end[k];
+        if (begin <= bin && bin < end) p->self = p->n + atoms[bin] - atoms[begin];
+        append(p, list->x, atoms[begin], atoms[end], centre);
+        append(p, list->x, n + ghosts[begin], n + ghosts[end], centre);
+    }
     for (int k = p->n; k % LANES; k++) p->x[k] = p->y[k] = p->z[k] = FAR_AWAY, p->id[k] = 0;
     p->bin = bin;
 }
@@ -206,11 +218,10 @@ static int count_candidates(const nnp_neigh* list, double* pairs)
     for (int bin = 0; bin < grid->n_bins; bin++) {
         int own = atoms[bin + 1] - atoms[bin], count = 0;
         if (own == 0) continue;
-        for (int z = -1; z <= 1; z++)
-            for (int y = -1; y <= 1; y++) {
-                int b = bin + z * grid->stride_z + y * grid->stride_y - 1;
-                count += atoms[b + 3] - atoms[b] + ghosts[b + 3] - ghosts[b];
-            }
+        runs r;
+        find_runs(&r, grid, bin);
+        for (int k = 0; k < r.n; k++)
+            count += atoms[r.end[k]] - atoms[r.begin[k]] + ghosts[r.end[k]] - ghosts[r.begin[k]];
         if (count > most) most = count;
         sum += (double)own * count;
     }
@@ -264,7 +275,7 @@ static int64_t search_all(nnp_neigh* list, const chunk_room* room, int n_threads
 #pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     {
         char* base = (char*)scratch->pack + room->bytes * omp_get_thread_num();
-        pack p = {.x = (float*)base, .bin = -1};
+        pack p = {.x = (float*)base, .bin = -1, .lane_order = scratch->lane_order};
         p.y = p.x + room->lane, p.z = p.y + room->lane, p.id = (int*)(p.z + room->lane);
         int* out = p.id + room->lane;
         set_limits(&p, &scratch->grid);

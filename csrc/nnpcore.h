@@ -183,6 +183,12 @@ NNP_API size_t nnp_trainer_bytes(const nnp_trainer* trainer);
 NNP_API int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                                  const int* frames, double* terms, double* grad);
 
+/* One random projection of the loss' Gauss-Newton matrix per frame: rows is [n_batch][n_parameters], row q is
+ * h_q = sum_r v_r sqrt(w_r) d(residual r)/dtheta over frame q's residuals r, v_r = +-1 from (seed, frame, r), so that
+ * the mean of h h^T over seeds is half the second derivative of a square loss without its residual term. */
+NNP_API int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
+                               const int* frames, uint64_t seed, double* rows);
+
 /* Predictions for the frames listed, one after the other; each may be NULL. Overwritten, not added to.
  * energies [n_batch], forces [sum n][3], stresses [n_batch][6] Voigt. */
 NNP_API int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,
@@ -279,14 +285,16 @@ NNP_API int nnp_rdf_new(int n_species, double r_max, int n_bins, nnp_rdf** out);
 NNP_API void nnp_rdf_free(nnp_rdf* rdf);
 NNP_API int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x, const double* cell,
                         const int* pbc, int n_threads);
+enum { NNP_RDF_BLOCKS = 32 };
+
 /* counts is [NNP_RDF_BLOCKS][n_species][n_species][n_bins]: frames in consecutive blocks of L, the smallest power
  * of 2 for which all fit, for error estimates; samples [1] frames added; inverse_volume [1] their sum of 1/V, A^-3. */
-enum { NNP_RDF_BLOCKS = 32 };
 NNP_API int nnp_rdf_get(const nnp_rdf* rdf, int64_t* counts, int64_t* samples, double* inverse_volume);
 NNP_API int nnp_rdf_set(nnp_rdf* rdf, const int64_t* counts, int64_t samples, double inverse_volume);
 
 /* Let nnp_md_run() add every frame whose step is a multiple of every and >= start. rdf NULL: stop that. */
 NNP_API int nnp_md_sample_rdf(nnp_md* md, nnp_rdf* rdf, int64_t every, int64_t start);
+
 /* ---- neighbour list ----------------------------------------------------------------------- */
 
 typedef struct nnp_neighbor_list nnp_neighbor_list;

@@ -456,6 +456,74 @@ int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* lo
     return status;
 }
 
+/* splitmix64: the bits behind the random signs of a sketch */
+static uint64_t mix(uint64_t z)
+{
+    z += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static double random_sign(uint64_t seed, uint64_t frame, uint64_t i) { return mix(seed ^ mix(frame << 32 ^ i)) >> 63 ? 1 : -1; }
+
+/* A tangent of random signs, scaled such that its square is on average the loss' curvature in the predictions. */
+static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss, uint64_t seed,
+                           nnp_tangent* tangent)
+{
+    const nnp_frame* const f = t->frames[b->frames[q]];
+    const uint64_t frame = (uint64_t)b->frames[q];
+    double* const lambda = t->lambda + 3 * b->total[q];
+    memset(tangent, 0, sizeof *tangent);
+    memset(lambda, 0, 3 * (size_t)f->n_total * sizeof(double));
+    tangent->lambda = lambda;
+    if (f->has_energy) tangent->c = sqrt(f->weight * loss->w_energy) / f->n * random_sign(seed, frame, UINT32_MAX);
+    if (f->forces) {
+        const double each = sqrt(f->weight * loss->w_force / (3.0 * f->n));
+        for (int i = 0; i < 3 * f->n; ++i) lambda[i] = each * random_sign(seed, frame, (uint64_t)i);
+        for (int i = f->n; i < f->n_total; ++i)
+            memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n], 3 * sizeof(double));
+    }
+    if (f->has_stress && loss->w_stress != 0) {
+        const int row[6] = {0, 1, 2, 1, 0, 0}, column[6] = {0, 1, 2, 2, 2, 1};
+        for (int c = 0; c < 6; ++c) {
+            const double m = sqrt(f->weight * loss->w_stress / 6) / f->volume * random_sign(seed, frame, (uint64_t)UINT32_MAX - 1 - (uint64_t)c);
+            tangent->m[3 * row[c] + column[c]] += 0.5 * m;
+            tangent->m[3 * column[c] + row[c]] += 0.5 * m;
+        }
+    }
+}
+
+int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss, int n_batch, const int* frames,
+                       uint64_t seed, double* rows)
+{
+    nnp_batch b;
+    int status = check_loss(loss);
+    if (!status) status = batch_layout(t, n_batch, frames, 1, &b);
+    if (status) return status;
+    const int64_t np = t->model.n_parameters;
+    const size_t share = (size_t)np * (size_t)t->k->width * (size_t)t->k->real_bytes;
+    status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)t->n_threads, 1);
+    if (!status) {
+        t->k->pack(&t->model, theta, t->packed);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
+        for (int q = 0; q < n_batch; ++q) {
+            const nnp_frame* const f = t->frames[frames[q]];
+            const nnp_system s = frame_system(f);
+            char* const acc = (char*)t->acc + (size_t)omp_get_thread_num() * share;
+            double* const row = rows + np * q;
+            nnp_tangent tangent;
+            sketch_tangent(t, &b, q, loss, seed, &tangent);
+            memset(acc, 0, share);
+            t->k->gradient(&t->model, t->packed, &s, &f->plan, 0, f->plan.n_blocks, thread_scratch(t), &tangent, acc);
+            memset(row, 0, (size_t)np * sizeof(double));
+            t->k->reduce(np, acc, row);
+        }
+    }
+    batch_free(&b);
+    return status;
+}
+
 int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const int* frames, double* energies,
                         double* forces, double* stresses)
 {

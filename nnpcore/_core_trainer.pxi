@@ -21,6 +21,8 @@ cdef extern from "nnpcore.h":
     size_t nnp_trainer_bytes(const nnp_trainer* trainer) nogil
     int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                              const int* frames, double* terms, double* grad) nogil
+    int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
+                           const int* frames, uint64_t seed, double* rows) nogil
     int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,
                             double* energies, double* forces, double* stresses) nogil
     int nnp_trainer_fingerprints(nnp_trainer* trainer, const double* theta, int frame, double* out) nogil
@@ -125,6 +127,24 @@ cdef class Trainer:
             status = nnp_trainer_gradient(self.ptr, &theta[0], &loss, n, &frames[0], &t[0], grad)
         check(status)
         return terms, out
+
+    def sketch(self, const double[::1] theta not None, const int[::1] frames not None, uint64_t seed,
+               double w_energy=1.0, double w_force=1.0, double w_stress=0.0):
+        """h [n_batch, n_parameters]: one random projection of each frame's residuals' Jacobian. csrc/nnpcore.h."""
+        cdef nnp_loss loss
+        cdef double[:, ::1] h
+        cdef int status, n = frames.shape[0]
+        self._check_theta(theta, frames)
+        loss.size = sizeof(nnp_loss)
+        loss.kind = 0
+        loss.w_energy, loss.w_force, loss.w_stress = w_energy, w_force, w_stress
+        loss.delta_energy = loss.delta_force = loss.delta_stress = 1
+        rows = np.empty((n, self.n_parameters))
+        h = rows
+        with nogil:
+            status = nnp_trainer_sketch(self.ptr, &theta[0], &loss, n, &frames[0], seed, &h[0, 0])
+        check(status)
+        return rows
 
     def predict(self, const double[::1] theta not None, const int[::1] frames not None):
         """(energies [n_batch], forces [sum n,3], stresses [n_batch,6] Voigt) of the frames, one after the other."""

@@ -106,7 +106,7 @@ class MD:
     @classmethod
     def from_atoms(cls, model, atoms, **options):
         """Of an ase.Atoms; its momenta, if any, unless velocities are given."""
-        from .structures import from_atoms
+        from .md_start import from_atoms
 
         s = from_atoms(atoms)
         options.setdefault("velocities", s.velocities)
@@ -128,7 +128,7 @@ class MD:
         return self
 
     def stop(self, flag=True):
-        """Make run() return after the step under way, from a signal handler or another thread; stop(False) undoes it."""
+        """Make run() return after the step under way, also from another thread; stop(False) undoes it."""
         self._core.stop(1 if flag else 0)
 
     @staticmethod
@@ -181,8 +181,8 @@ class MD:
 
     @property
     def state(self):
-        """dict of all that a run continues from, to the last bit: step, heat (eV, put in by the thermostat), cell, x (Å,
-        unwrapped), v (Å/fs), x_list (Å, where the neighbour list was built), and f (eV/Å), each [n, 3]."""
+        """dict of all that a run continues from, to the last bit: step, heat (eV, put in by the thermostat), cell,
+        x (Å, unwrapped), v (Å/fs), x_list (Å, where the neighbour list was built), and f (eV/Å), each [n, 3]."""
         return self._core.get()
 
     @state.setter
@@ -243,7 +243,7 @@ def run(settings, overrides=(), resume=False, dry_run=False, quiet=False):
 
 
 def md_main(config_path, overrides=(), resume=False, dry_run=False):
-    """The verb `nnpcore md`: an exit code. 0 done, 1 error, 2 bad input, 3 diverged, 128 + signal when stopped by one."""
+    """The verb `nnpcore md`: an exit code. 0 done, 1 error, 2 bad input, 3 diverged, 128 + n stopped by signal n."""
     from .checkpoint import CheckpointError, FolderInUse
     from .config import ConfigError
 

@@ -41,7 +41,7 @@ class Dynamics(Section):
     initial_temperature: NotNegative | None = None  # K of drawn velocities; the file's velocities or `temperature`
     friction: NotNegative = 0.01  # 1/fs, Langevin
     tau: Positive = 100.0  # fs, Bussi
-    seed: Annotated[int, Meta(ge=0, lt=2**63)] = 1
+    seed: Annotated[int, Meta(ge=0, lt=2**62)] = 1
     skin: Positive = 1.0  # A
     precision: Literal["float64", "float32"] = "float64"
     threads: CountOrZero = 0  # 0: all
@@ -95,4 +95,9 @@ class MDConfig(Section):
 
 
 # keys that a resumed run may change: they do not touch the path of the atoms, nor what the files hold
-FREE = {"md": ("steps", "threads"), "output": ("folder", "checkpoint_seconds"), "model": ("file",), "structure": ("file",)}
+FREE = {
+    "md": ("steps", "threads"),
+    "output": ("folder", "checkpoint_seconds"),
+    "model": ("file",),
+    "structure": ("file",),
+}

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from . import checkpoint, config, structures
+from . import checkpoint, config, md_start
 from .config import ConfigError
 from .md import GPA, MD, Diverged
 from .md_config import FREE, MDConfig
@@ -27,6 +27,7 @@ from .progress import Progress
 from .sample import PairDistribution
 from .validate import InputError
 
+REPORT = 5.0  # s between two lines of the log
 STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
 THERMO = (
     ["step", "time[fs]", "temperature[K]", "potential[eV]", "kinetic[eV]", "total[eV]", "conserved[eV]"]
@@ -90,18 +91,18 @@ def load_model(section, base=Path()):
 
 
 def load_structure(settings, model, base=Path()):
-    """The structures.Structure of [structure]."""
+    """The md_start.Structure of [structure]."""
     s = settings.structure
     if s.file is not None:
-        return structures.read(base / s.file, s.index, s.repeat)
+        return md_start.read(base / s.file, s.index, s.repeat)
     symbol = s.species or model.species[0]
     if symbol not in model.species:
         raise ConfigError(f"structure.species: {symbol!r} is not in the model, which has {', '.join(model.species)}")
     mass = float(model.mass[model.species.index(symbol)])
     if s.lattice == "random":
-        return structures.random_box(s.n, symbol, s.density, mass, settings.md.seed)
-    start = structures.lattice(s.lattice, s.cells, symbol, s.a, s.density, mass)
-    return structures.displaced(start, s.displace, settings.md.seed) if s.displace else start
+        return md_start.disordered_box(s.n, symbol, s.density, mass, settings.md.seed)
+    start = md_start.lattice(s.lattice, s.cells, symbol, s.a, s.density, mass)
+    return md_start.displace(start, s.displace, settings.md.seed) if s.displace else start
 
 
 def describe(settings, model, structure):
@@ -169,10 +170,11 @@ class XyzWriter:
         lattice = ""
         if self.periodic:
             lattice = 'Lattice="' + " ".join(repr(float(c)) for c in state["cell"].ravel()) + '" '
-        head = f'{lattice}Properties={self.properties} pbc="{self.pbc}" step={thermo["step"]} time={thermo["time"]:.10g} '
-        energy = f"energy={thermo['potential']:.12g} temperature={thermo['temperature']:.10g}"
+        head = f'{lattice}Properties={self.properties} pbc="{self.pbc}"'
+        info = f"step={thermo['step']} time={thermo['time']:.10g} temperature={thermo['temperature']:.10g}"
         values = np.hstack([state[c] for c in self.columns]).ravel().tolist()
-        return f"{self.n}\n{head}{energy}\n{self.format % tuple(values)}"
+        energy = f"energy={thermo['potential']:.12g}"
+        return f"{self.n}\n{head} {info} {energy}\n{self.format % tuple(values)}"
 
 
 def thermo_row(t):
@@ -197,7 +199,7 @@ class _Run:
 
     def __init__(self, settings, model, structure, folder, quiet):
         self.settings, self.model, self.folder = settings, model, folder
-        self.path, self.signal, self.files = folder / "restart.ckpt", None, {}
+        self.path, self.signal, self.files, self.reported = folder / "restart.ckpt", None, {}, -1e300
         self.identity = {"config": _fixed(settings), "model": f"{zlib.crc32(model.to_bytes()):08x}"}
         arrays, document = (None, None) if structure else self._load()
         self.md = self._make(structure, arrays, document)
@@ -228,11 +230,9 @@ class _Run:
         options["virial_every"] = self.settings.output.thermo
         if structure:
             return self._start(structure, options)
-        cell = arrays["cell"] if document["has_cell"] else None
-        masses, zero = arrays["masses"], np.zeros_like(arrays["x"])
-        md = MD(
-            self.model, arrays["x_list"], arrays["species"], cell, arrays["pbc"], velocities=zero, masses=masses, **options
-        )
+        options |= {"cell": arrays["cell"] if document["has_cell"] else None, "pbc": arrays["pbc"]}
+        options |= {"masses": arrays["masses"], "velocities": arrays["v"]}
+        md = MD(self.model, arrays["x_list"], arrays["species"], **options)
         self._sample(md)
         md.state = {**arrays, "step": document["step"], "heat": document["heat"]}
         if md.rdf:
@@ -261,10 +261,10 @@ class _Run:
         return XyzWriter(self.md.symbols(), self.md.cell, self.md.pbc, o.velocities, o.forces)
 
     def _open(self, document):
-        names = ["thermo.csv"] * (self.settings.output.thermo > 0) + ["traj.xyz"] * (self.settings.output.trajectory > 0)
-        for name in names:
-            length = document["lengths"][name] if document else None
-            self.files[name] = GrowingFile(self.folder / name, length)
+        o = self.settings.output
+        for name, every in (("thermo.csv", o.thermo), ("traj.xyz", o.trajectory)):
+            if every:
+                self.files[name] = GrowingFile(self.folder / name, document["lengths"][name] if document else None)
 
     def _begin(self):
         if "thermo.csv" in self.files:
@@ -292,15 +292,16 @@ class _Run:
                     self._save()
                     saved = time.monotonic()
             self._save()
-        text = f"stopped by signal {self.signal} at step {md.step}; --resume goes on" if self.signal else f"done: {md.step} steps"
-        self.progress.line(text)
+        stopped = f"stopped by signal {self.signal}; --resume goes on" if self.signal else "done"
+        self.progress.line(f"step {md.step}: {stopped}")
         result = md.rdf.result() if md.rdf and md.rdf.core.get()[1] else None
         return Result(self.folder, md, result, self.signal)
 
     def _next_event(self):
         """The first step past this one at which something is written."""
         step, o = self.md.step, self.settings.output
-        return min([(step // every + 1) * every for every in (o.thermo, o.trajectory) if every] or [self.settings.md.steps])
+        events = [(step // every + 1) * every for every in (o.thermo, o.trajectory) if every]
+        return min(events, default=self.settings.md.steps)
 
     def _write(self):
         md, o = self.md, self.settings.output
@@ -319,9 +320,12 @@ class _Run:
         self._report(t)
 
     def _report(self, t):
-        text = f"step {t['step']} T {t['temperature']:.1f} K  E {t['conserved'] / max(len(self.md), 1):.8f} eV/atom"
         self.progress.update(t["step"], f"T {t['temperature']:.1f} K")
-        self.progress.line(f"{text}  {self.progress.eta(t['step'])}", always=False)
+        if time.monotonic() - self.reported >= REPORT:
+            self.reported = time.monotonic()
+            energy = t["conserved"] / max(len(self.md), 1)
+            text = f"step {t['step']}  T {t['temperature']:.1f} K  E {energy:.8f} eV/atom"
+            self.progress.line(f"{text}  {self.progress.eta(t['step'])}", always=False)
 
     # -- checkpoints --
 
@@ -390,7 +394,8 @@ def _compare(old, new, path):
     for section in sorted({*old, *new}):
         a, b = old.get(section), new.get(section)
         if a is None or b is None:
-            raise ConfigError(f"{path}: the run was begun {'without' if a is None else 'with'} [{section}]; a resumed run keeps it")
+            how = "without" if a is None else "with"
+            raise ConfigError(f"{path}: the run was begun {how} [{section}]; a resumed run keeps it")
         for key in sorted({*a, *b}):
             if a.get(key) != b.get(key):
                 raise ConfigError(

@@ -1,24 +1,20 @@
-"""Structures to start a simulation from: lattices, a disordered box, any file that ASE reads."""
+"""Where a simulation starts: a lattice, a disordered box, a frame of a file that ASE reads."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from . import structures
 from .validate import InputError
 
-AMU_A3 = 1.66053906660  # g/cm3 per amu/A^3, CODATA 2018
-
-BASIS = {
-    "sc": [[0, 0, 0]],
-    "bcc": [[0, 0, 0], [0.5, 0.5, 0.5]],
-    "fcc": [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
-}
-BASIS["diamond"] = BASIS["fcc"] + [[x + 0.25, y + 0.25, z + 0.25] for x, y, z in BASIS["fcc"]]
+LATTICES = {"sc": 1, "bcc": 2, "fcc": 4, "diamond": 8}
+"""Functions of structures.py and their atoms per cubic cell."""
 
 
 @dataclass
 class Structure:
-    """symbols: list of n; positions [n, 3] Å; cell [3, 3] Å or None; pbc [3]; velocities [n, 3] Å/fs or None."""
+    """symbols: list of n; positions [n, 3] Å; cell [3, 3] Å or None; pbc [3]; velocities [n, 3] Å/fs or None;
+    masses [n] amu, or None for the model's."""
 
     symbols: list
     positions: np.ndarray
@@ -29,47 +25,44 @@ class Structure:
 
 
 def lattice(kind, cells, symbol, a=None, density=None, mass=None):
-    """Cubic crystal of `cells` conventional cells along each axis ([3] or one number).
+    """Cubic crystal of `cells` conventional cells along each axis (3 or one number).
 
     a: lattice constant in Å; or density in g/cm3 with mass in amu. Raises InputError.
     """
-    if kind not in BASIS:
-        raise InputError(f"lattice: {kind!r} is not one of {', '.join(sorted(BASIS))}")
-    cells = np.broadcast_to(cells, 3)
-    basis = np.array(BASIS[kind], dtype=float)
+    if kind not in LATTICES:
+        raise InputError(f"lattice: {kind!r} is not one of {', '.join(LATTICES)}")
     if a is None:
-        a = (len(basis) * mass * AMU_A3 / density) ** (1 / 3)
-    grid = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), axis=-1).reshape(-1, 1, 3)
-    positions = ((grid + basis) * a).reshape(-1, 3)
-    return Structure([symbol] * len(positions), positions, np.diag(cells * float(a)), np.ones(3, dtype=bool))
+        a = structures.density_to_volume(density, LATTICES[kind] * mass) ** (1 / 3)
+    positions, cell = getattr(structures, kind)(float(a), cells)
+    return Structure([symbol] * len(positions), positions, cell, np.ones(3, dtype=bool))
 
 
-def random_box(n, symbol, density, mass, seed=0):
-    """n atoms in a cubic box, disordered but with no two close: random sites of the smallest simple cubic grid that holds
-    them, each displaced by up to a tenth of the grid constant. density in g/cm3, mass in amu."""
+def disordered_box(n, symbol, density, mass, seed=0):
+    """n atoms in a cubic box, disordered, no two closer than 0.8 grid constants: random sites of the smallest simple
+    cubic grid that holds them, each displaced by up to a tenth of the grid constant along each axis. O(n), for any
+    density (structures.random_liquid is more random, and O(n^2)). density in g/cm3, mass in amu."""
     rng = np.random.default_rng(seed)
-    length = (n * mass * AMU_A3 / density) ** (1 / 3)
+    length = structures.density_to_volume(density, n * mass) ** (1 / 3)
     m = int(np.ceil(n ** (1 / 3) - 1e-9))
-    sites = rng.permutation(m**3)[:n]
-    grid = np.stack(np.unravel_index(np.sort(sites), (m, m, m)), axis=-1)
+    grid = np.stack(np.unravel_index(np.sort(rng.permutation(m**3)[:n]), (m, m, m)), axis=-1)
     positions = (grid + 0.5 + rng.uniform(-0.1, 0.1, size=(n, 3))) * (length / m)
     return Structure([symbol] * n, positions, np.diag([length] * 3), np.ones(3, dtype=bool))
 
 
-def displaced(structure, sigma, seed=0):
-    """A copy with normal random displacements of standard deviation sigma (Å)."""
-    noise = np.random.default_rng([seed, 1]).normal(scale=sigma, size=structure.positions.shape)
-    return Structure(
-        structure.symbols, structure.positions + noise, structure.cell, structure.pbc, structure.velocities, structure.masses
+def displace(structure, sigma, seed=0):
+    """Add normal random displacements of standard deviation sigma (Å), in place; returns the structure."""
+    structure.positions = structure.positions + np.random.default_rng([seed, 1]).normal(
+        scale=sigma, size=structure.positions.shape
     )
+    return structure
 
 
 def from_atoms(atoms):
-    """Of an ase.Atoms: velocities from its momenta, if it has some."""
+    """Of an ase.Atoms: velocities from its momenta, masses and cell, if it has them."""
     from ase import units
 
     velocities = atoms.get_velocities() * units.fs if atoms.has("momenta") else None
-    cell = np.array(atoms.cell) if abs(np.array(atoms.cell)).sum() > 0 else None
+    cell = np.array(atoms.cell) if np.any(atoms.cell) else None
     masses = atoms.get_masses() if atoms.has("masses") else None
     return Structure(atoms.get_chemical_symbols(), atoms.get_positions(), cell, np.array(atoms.pbc), velocities, masses)
 

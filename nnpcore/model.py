@@ -1,25 +1,19 @@
 """A potential as data: architecture, parameters in NumPy, annotations; the .nnp file (docs/model-file.md)."""
 
 import copy
-import json
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from . import __version__, files, msr
-from .elements import MASSES, NUMBERS
+from . import __version__, architecture, modelfile, msr
+from .architecture import ARCHITECTURE
+from .checkpoint import write_atomic
+from .elements import NUMBERS
+from .modelfile import ModelFileError
 from .validate import InputError
 
-SCHEMA = 1
-UNITS = "eV Angstrom"
-ARCHITECTURE = ("schema", "method", "species", "mass", "e0", "units", "msr", "network", "baseline")
-"""Metadata keys that the core interprets; the others are annotations."""
-
-MAX_FILE = 1 << 32  # bytes, as in csrc/modelfile.c
-
-KCAL_PER_MOL = 0.0433641153087705  # eV: 4184 J / (N_A e), CODATA 2018
+KCAL_PER_MOL = 0.0433641153087705  # eV, in the reference data (shared/golden/mw); 4184 J / (N_A e) is 2.6e-7 less
 
 STILLINGER_WEBER = {
     # J. Phys. Chem. B 113, 4008 (2009): eps = 6.189 kcal/mol; one molecule is one particle, named "O"
@@ -27,14 +21,6 @@ STILLINGER_WEBER = {
     # Phys. Rev. B 31, 5262 (1985)
     "Si": {"species": "Si", "mass": 28.0855, "epsilon": 2.1683, "sigma": 2.0951, "lambda": 21.0},
 }
-
-
-class ModelFileError(InputError):
-    """A file that is not a model, is damaged, or is newer than this version; .code is the core's NNP_ERR_ number."""
-
-    def __init__(self, text, code):
-        super().__init__(text)
-        self.code = code
 
 
 class Model:
@@ -79,24 +65,24 @@ class Model:
         standard weights by default): one number, a list, or {symbol: number}. baseline: a Model with a classical
         potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
         """
-        species = _check_symbols(species)
+        species = architecture.check_symbols(species)
         n = len(species)
         n2 = msr.expand_counts(n2, "n2", n, n)
         n3 = msr.expand_counts(n3, "n3", n, msr.n_channels(n))
-        hidden = _check_hidden(hidden, n)
-        spec = _common("msr", species, mass, e0)
-        rc = _number(rc, "rc")
-        rc3 = rc if rc3 is None else _number(rc3, "rc3")
-        spec["msr"] = {"rc": rc, "rc3": rc3, "rs": _number(rs, "rs"), "n2": n2, "n3": n3}
+        hidden = architecture.check_hidden(hidden, n)
+        spec = architecture.common("msr", species, mass, e0)
+        rc = architecture.number(rc, "rc")
+        rc3 = rc if rc3 is None else architecture.number(rc3, "rc3")
+        spec["msr"] = {"rc": rc, "rc3": rc3, "rs": architecture.number(rs, "rs"), "n2": n2, "n3": n3}
         spec["network"] = [{"hidden": widths, "activation": ["tanh"] * len(widths)} for widths in hidden]
         if baseline is not None:
-            spec["baseline"] = _baseline_list(baseline)
+            spec["baseline"] = architecture.baseline_list(baseline)
         shapes = {}
         for s, symbol in enumerate(species):
             shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden[s])
-        _check_size(shapes)
+        architecture.check_size(shapes)
         tensors = msr.init_msr(np.random.default_rng(seed), shapes)
-        return cls({**spec, "code_version": __version__, **_check_info(info or {})}, tensors)
+        return cls({**spec, "code_version": __version__, **architecture.check_info(info or {})}, tensors)
 
     @classmethod
     def stillinger_weber(cls, name):
@@ -104,7 +90,7 @@ class Model:
         if name not in STILLINGER_WEBER:
             raise InputError(f"stillinger_weber: {name!r} is not one of {', '.join(STILLINGER_WEBER)}")
         own = dict(STILLINGER_WEBER[name])
-        spec = _common("baseline", [own.pop("species")], own.pop("mass"), None)
+        spec = architecture.common("baseline", [own.pop("species")], own.pop("mass"), None)
         # fmt: off
         sw = {"kind": "sw", "species": list(spec["species"]), **own, "a": 1.8, "gamma": 1.2, "cos_theta0": -1.0 / 3.0,
               "A": 7.049556277, "B": 0.6022245584, "p": 4.0, "q": 0.0}
@@ -115,12 +101,12 @@ class Model:
     def lennard_jones(cls, species, epsilon, sigma, cutoff, switch_on=None, mass=None):
         """Lennard-Jones of one species, or of every pair of several; eV, Å. Switched off from switch_on
         (0.8 cutoff by default) to cutoff. epsilon, sigma: numbers, or [S][S] symmetric tables. InputError."""
-        spec = _common("baseline", _check_symbols(species), mass, None)
+        spec = architecture.common("baseline", architecture.check_symbols(species), mass, None)
         species = spec["species"]
-        cutoff = _number(cutoff, "cutoff")
-        switch_on = 0.8 * cutoff if switch_on is None else _number(switch_on, "switch_on")
-        epsilon = _symmetric(epsilon, "epsilon", len(species))
-        sigma = _symmetric(sigma, "sigma", len(species))
+        cutoff = architecture.number(cutoff, "cutoff")
+        switch_on = 0.8 * cutoff if switch_on is None else architecture.number(switch_on, "switch_on")
+        epsilon = architecture.symmetric(epsilon, "epsilon", len(species))
+        sigma = architecture.symmetric(sigma, "sigma", len(species))
         pairs = [(s, t) for s in range(len(species)) for t in range(s, len(species))]
         terms = [
             {
@@ -138,20 +124,24 @@ class Model:
     @classmethod
     def zbl(cls, species, inner, outer, mass=None):
         """ZBL screened nuclear repulsion between all species, switched off from inner to outer (Å). InputError."""
-        spec = _common("baseline", _check_symbols(species), mass, None)
-        term = {"kind": "zbl", "inner": _number(inner, "inner"), "outer": _number(outer, "outer")}
+        spec = architecture.common("baseline", architecture.check_symbols(species), mass, None)
+        term = {
+            "kind": "zbl",
+            "inner": architecture.number(inner, "inner"),
+            "outer": architecture.number(outer, "outer"),
+        }
         return cls({**spec, "baseline": [term], "name": "ZBL", "code_version": __version__})
 
     def replace(self, theta=None, tensors=None, e0=None, mass=None, baseline=None, info=None):
         """A copy with other parameters, E0 (eV), masses (amu), baseline or annotations. Raises InputError."""
         metadata = self.metadata
         if info is not None:
-            metadata = {**{key: metadata[key] for key in self._spec}, **_check_info(info)}
+            metadata = {**{key: metadata[key] for key in self._spec}, **architecture.check_info(info)}
         for key, value in (("e0", e0), ("mass", mass)):
             if value is not None:
-                metadata[key] = _per_species(value, key, self.species)
+                metadata[key] = architecture.per_species(value, key, self.species)
         if baseline is not None:
-            metadata["baseline"] = _baseline_list(baseline)
+            metadata["baseline"] = architecture.baseline_list(baseline)
         new = type(self)(metadata, self.tensors if tensors is None else tensors)
         if theta is not None:
             new.theta = theta
@@ -171,13 +161,13 @@ class Model:
                 shapes |= msr.tensor_shapes(symbol, counts["n2"][s], counts["n3"][s], hidden)
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"model: metadata incomplete or of the wrong kind ({error})") from None
-        _check_size(shapes)
+        architecture.check_size(shapes)
         return shapes
 
     @property
     def metadata(self):
         """Everything the file's JSON document holds: architecture and info. A copy."""
-        return copy.deepcopy({**self._spec, **_check_info(self.info)})
+        return copy.deepcopy({**self._spec, **architecture.check_info(self.info)})
 
     @property
     def method(self):
@@ -242,7 +232,7 @@ class Model:
 
     def _set(self, theta):
         """Take theta [n_parameters] over, if the core accepts it."""
-        core = _parse(_encode(self.metadata, self._shapes, theta), "model", InputError)
+        core = modelfile.parse(modelfile.encode(self.metadata, self._shapes, theta), "model", InputError)
         theta.flags.writeable = False
         self._theta, self._core, self._work = theta, core, {}
 
@@ -351,16 +341,14 @@ class Model:
 
     def to_bytes(self):
         """The .nnp file as bytes, the same for the same model. Raises InputError if info is not JSON."""
-        return _encode(self.metadata, self._shapes, self._theta)
+        return modelfile.encode(self.metadata, self._shapes, self._theta)
 
     @classmethod
     def from_bytes(cls, data, where="model"):
         """The model of a .nnp file's bytes; where: its name for error texts. Raises ModelFileError."""
-        core = _parse(data, where, ModelFileError)
+        core = modelfile.parse(data, where, ModelFileError)
         try:
-            length = int.from_bytes(data[:8], "little")
-            document = json.loads(bytes(data[8 : 8 + length]))["__metadata__"]["nnpcore"]
-            metadata = json.loads(document)
+            metadata = modelfile.read_metadata(data)
             model = cls.__new__(cls)
             model._spec = {key: metadata.pop(key) for key in ARCHITECTURE if key in metadata}
             model.info = metadata
@@ -373,14 +361,14 @@ class Model:
 
     def save(self, path):
         """Write the .nnp file; path holds the old file or the whole new one at any moment. Raises OSError."""
-        files.write_atomic(path, self.to_bytes())
+        write_atomic(path, self.to_bytes())
 
     @classmethod
     def load(cls, path):
         """Read a .nnp file. Raises OSError if it cannot be read, ModelFileError if it is not a good model."""
         path = Path(path)
-        if os.stat(path).st_size > MAX_FILE:
-            raise ModelFileError(f"{path}: not a model file (.nnp): larger than {MAX_FILE} bytes", 4)
+        if os.stat(path).st_size > modelfile.MAX_FILE:
+            raise ModelFileError(f"{path}: not a model file (.nnp): larger than {modelfile.MAX_FILE} bytes", 4)
         return cls.from_bytes(path.read_bytes(), str(path))
 
     def __reduce__(self):
@@ -440,129 +428,3 @@ class Model:
 def load(path):
     """Read a .nnp model file: Model.load()."""
     return Model.load(path)
-
-
-# ---- bytes ----
-
-
-def _encode(metadata, shapes, theta):
-    """safetensors: u64 length, JSON header padded to 8 bytes, theta; crc32 is that of all bytes with itself as 0s."""
-    try:
-        document = json.dumps(metadata, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"model: metadata cannot be written as JSON: {error}") from None
-    header, place = {"__metadata__": {"crc32": "00000000", "nnpcore": document}}, 0
-    for name, shape in shapes.items():
-        end = place + 8 * int(np.prod(shape))
-        header[name] = {"dtype": "F64", "shape": list(shape), "data_offsets": [place, end]}
-        place = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    data = len(text).to_bytes(8, "little") + text + theta.astype("<f8").tobytes()
-    digits = b"%08x" % zlib.crc32(data)
-    return data.replace(b'"crc32":"00000000"', b'"crc32":"' + digits + b'"', 1)
-
-
-def _parse(data, where, kind):
-    """The core's object for bytes of a file, its refusal as an exception of the kind."""
-    from . import _core
-
-    try:
-        return _core.Model(data)
-    except _core.NnpError as error:
-        text = f"{where}: {error}"
-        raise (kind(text, error.code) if kind is ModelFileError else kind(text)) from None
-
-
-# ---- arguments of the makers ----
-
-
-def _check_symbols(species):
-    species = [species] if isinstance(species, str) else list(species)
-    for k, symbol in enumerate(species):
-        if symbol not in NUMBERS:
-            raise InputError(f"species: {symbol!r} is not an element symbol")
-        if symbol in species[:k]:
-            raise InputError(f"species: {symbol} is named twice")
-    if not species:
-        raise InputError("species: expected at least one element symbol")
-    return species
-
-
-def _check_info(info):
-    """Annotations, which must leave the names of the architecture alone."""
-    taken = [key for key in info if key in ARCHITECTURE or not isinstance(key, str)]
-    if taken:
-        raise InputError(f"info: {taken[0]!r} cannot be the name of an annotation")
-    return info
-
-
-def _check_hidden(hidden, n):
-    """Layer widths for each of n species: one list for all, or n lists."""
-    try:
-        lists = [list(widths) for widths in hidden] if hidden and np.ndim(hidden[0]) else [list(hidden)] * n
-        checked = [[int(width) for width in widths] for widths in lists]
-    except (TypeError, ValueError, KeyError):
-        lists, checked = [], None
-    if checked != lists or len(lists) != n or any(width < 1 for widths in lists for width in widths):
-        raise InputError(f"hidden: expected a list of layer widths, or {n} such lists, got {hidden!r}")
-    return checked
-
-
-def _check_size(shapes):
-    """Refuse before allocating what no machine or file would hold."""
-    total = sum(int(np.prod(shape, dtype=object)) for shape in shapes.values())
-    if 8 * total > MAX_FILE:
-        raise InputError(f"model: {total} parameters are too many for a file of {MAX_FILE} bytes")
-
-
-def _number(value, name):
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise InputError(f"{name}: expected a finite number, got {value!r}")
-    return number
-
-
-def _per_species(values, name, species):
-    """One number, a list, or {symbol: number} as a list of float, one a species."""
-    if isinstance(values, dict):
-        unknown, missing = set(values) - set(species), set(species) - set(values)
-        if unknown or missing:
-            raise InputError(f"{name}: expected a value for each of {', '.join(species)}, got {sorted(values)}")
-        values = [values[symbol] for symbol in species]
-    elif np.ndim(values) == 0:
-        values = [values] * len(species)
-    if len(values) != len(species):
-        raise InputError(f"{name}: expected {len(species)} values, one a species, got {len(values)}")
-    return [_number(value, name) for value in values]
-
-
-def _symmetric(values, name, n):
-    """A number or an [n][n] symmetric table as lists of float."""
-    try:
-        table = np.broadcast_to(np.asarray(values, dtype=np.float64), (n, n))
-        fits = np.ndim(values) in (0, 2) and (table == table.T).all()
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise InputError(f"{name}: expected a number or a symmetric table [{n}][{n}]")
-    return table.tolist()
-
-
-def _baseline_list(baseline):
-    """A Model of method "baseline", one dict of the file format, or a list of these, as a list of dicts."""
-    if isinstance(baseline, (Model, dict)):
-        baseline = [baseline]
-    terms = []
-    for entry in baseline:
-        terms += entry.baseline if isinstance(entry, Model) else [dict(entry)]
-    return terms
-
-
-def _common(method, species, mass, e0):
-    mass = [MASSES[symbol] for symbol in species] if mass is None else _per_species(mass, "mass", species)
-    e0 = [0.0] * len(species) if e0 is None else _per_species(e0, "e0", species)
-    return {"schema": SCHEMA, "method": method, "species": species, "mass": mass, "e0": e0, "units": UNITS}

@@ -9,7 +9,12 @@ from reference.systems import agree
 import nnpcore
 from nnpcore import structures
 
-KCAL = 6.189 / 0.2683805  # kcal/mol of 1 eV, as the two epsilons of theory.md section 6 have it
+
+def kcal(model):
+    """kcal/mol of 1 eV, as the model has it: mW's epsilon is 6.189 kcal/mol."""
+    unit = 6.189 / model.baseline[0]["epsilon"]
+    assert unit == pytest.approx(6.02214076e23 * 1.602176634e-19 / 4184, rel=5e-7)
+    return unit
 
 
 def published_mono(folder):
@@ -38,13 +43,13 @@ def test_published_msr(precision, tolerance, shared):
 def test_stillinger_weber(name, which, shared):
     z = np.load(shared / f"golden/lammps/{name}/golden.npz")
     real = str(z["units"]) == "real"
-    unit = KCAL if real else 1.0
     model = nnpcore.Model.stillinger_weber(which)
+    unit = kcal(model) if real else 1.0
     x, species = z["pos"], np.zeros(len(z["pos"]), dtype=np.int32)
     out = model.compute(x, species, cell=np.diag(z["box"][:, 1]), pbc=True)
     assert out.energy * unit == pytest.approx(float(z["energy"]), rel=1e-12)
     agree(out.forces * unit, z["forces"], 1e-11 if len(x) < 1000 else 1e-10, "forces")
-    pressure = -out.stress[[0, 1, 2, 5, 4, 3]] * (68568.415 * KCAL if real else 1602176.5)  # LAMMPS' nktv2p: atm, bar
+    pressure = -out.stress[[0, 1, 2, 5, 4, 3]] * (68568.415 * unit if real else 1602176.5)  # LAMMPS' nktv2p: atm, bar
     assert pressure == pytest.approx(z["pressure_xx_yy_zz_xy_xz_yz"], rel=1e-9, abs=1e-5)
     out = model.compute(x, species, cell=np.diag(z["box"][:, 1]), pbc=True, precision="float32")
     assert abs(out.energy - float(z["energy"]) / unit) / len(x) <= 1e-6
@@ -83,5 +88,4 @@ def test_relaxed_crystals(which, key, sigma, name, shared):
     assert np.diag(relaxed.cell)[[0, 2]] == pytest.approx(np.array(golden["cell"])[[0, 2]], abs=1e-4)
     assert abs(np.linalg.det(relaxed.cell)) / len(x) == pytest.approx(golden["vol"], abs=1e-3)
     if "diamond" in name:
-        epsilon = 0.2683805 if which == "mW" else 2.1683
-        assert relaxed.energy / len(x) == pytest.approx(-2 * epsilon, abs=1e-9 if which == "mW" else 1e-8)
+        assert relaxed.energy / len(x) == pytest.approx(-2 * model.baseline[0]["epsilon"], abs=1e-8)

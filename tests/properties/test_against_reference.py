@@ -5,6 +5,8 @@ import pytest
 from reference import systems
 from reference.systems import CASES, MASKS, TRICLINIC, agree, case, distorted, random_system
 
+import nnpcore
+
 CELLS = {
     "small": np.diag([2.4, 2.9, 2.6]),
     "needle": np.array([[2.2, 0.0, 0.3], [0.4, 12.0, 0.0], [0.0, -0.5, 9.0]]),
@@ -103,3 +105,41 @@ def test_cutoff_is_the_largest(rng):
     assert case("msr1").model.cutoff == systems.RC
     assert case("mW").model.cutoff == pytest.approx(1.8 * 2.3925, rel=1e-15)
     assert case("lj").model.cutoff == 4.4 and case("zbl").model.cutoff == 3.2
+
+
+@pytest.mark.parametrize("name", ["mW", "msr1-sw", "msr3-rs-zbl"])
+@pytest.mark.parametrize("skin", [0.3, 1.0])
+def test_skin_changes_nothing(name, skin, rng):
+    """A kept list gives what a fresh one does: small moves, moves beyond skin/2, other cells, species and sizes."""
+    c = case(name)
+    x, s = random_system(rng, c.n_species, 12, min_distance=1.7)
+    cell, steps = TRICLINIC, [0.0, 0.02, 0.05, 0.12, 0.2, 0.6, 0.01, 0.01]
+    for k, step in enumerate(steps):
+        x = x + rng.uniform(-step, step, x.shape) / 3
+        if k == 4:
+            cell = TRICLINIC * 1.01
+        if k == 5:
+            s = s[::-1].copy()
+        if k == 6:
+            x, s = x[:-1], s[:-1]
+        pbc = (True, True, k != 7)
+        out = c.model.compute(x, s, cell=cell, pbc=pbc, virials=True, skin=skin)
+        expected = c.reference(x, s, cell, pbc)
+        agree(out.energy, expected.energy, 1e-12, f"step {k}")
+        agree(out.forces, expected.forces, 1e-12, f"step {k}")
+        agree(out.virials, expected.virials, 1e-12, f"step {k}")
+        agree(out.stress, expected.stress, 1e-12, f"step {k}")
+
+
+def test_a_new_theta_is_used_at_once(rng):
+    """Assigning theta drops the packed parameters of earlier calls, with and without a kept list."""
+    c = systems.msr_case(1)
+    x, s = random_system(rng, 1)
+    for skin in (0.0, 0.5):
+        model = c.model.replace()
+        before = model.compute(x, s, cell=TRICLINIC, pbc=True, skin=skin).energy
+        model.theta = 0.9 * np.array(model.theta)
+        after = model.compute(x, s, cell=TRICLINIC, pbc=True, skin=skin).energy
+        assert after != before
+        fresh = nnpcore.Model.from_bytes(model.to_bytes())
+        assert after == fresh.compute(x, s, cell=TRICLINIC, pbc=True).energy

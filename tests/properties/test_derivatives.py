@@ -40,17 +40,25 @@ def energy_along(model, x, s, cell, pbc, i, a):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("lattice", ["fcc", "bcc", "diamond"])
 def test_forces(name, lattice, rng):
-    """Ridders from 0.05 A: max(1e-8, 5 x its own error); a kink at a cutoff shows in the estimate."""
+    """Ridders from 0.05 A: max(1e-8, 5 x its own error).
+
+    A cutoff's kink in the second derivative can fool the estimate where a step crosses it: shorter ones then decide.
+    """
     c = case(name)
     x, s, cell = distorted(lattice, c.n_species, rng)
     forces = c.model.compute(x, s, cell=cell, pbc=True).forces
     sharp = 0
     for i in range(min(4, len(x))):
         for a in range(3):
-            slope, error = ridders(energy_along(c.model, x, s, cell, True, i, a))
-            assert abs(forces[i, a] + slope) <= max(1e-8, 5 * error)
+            f = energy_along(c.model, x, s, cell, True, i, a)
+            for h in (0.05, 0.01, 0.002):
+                slope, error = ridders(f, h)
+                if abs(forces[i, a] + slope) <= max(1e-8, 5 * error):
+                    break
+            else:
+                pytest.fail(f"atom {i} axis {a}: force {forces[i, a]:.12g}, differences give {-slope:.12g}")
             sharp += error < 1e-7 * max(1.0, largest(forces))
-    assert sharp >= 3  # the estimates themselves must mean something
+    assert sharp >= 4  # the estimates themselves must mean something
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from reference.systems import CASES, TRICLINIC, agree, case, random_system
+from reference import msr
+from reference.systems import CASES, RS, TRICLINIC, agree, case, msr_case, random_system, spec
 
 ERRORS = (ValueError, RuntimeError)  # InputError, NnpError
 PRECISIONS = ("float64", "float32")
@@ -188,3 +189,75 @@ def test_ridiculous_numbers_of_neighbours():
     x = np.zeros((1, 3))
     cell = np.eye(3) * 0.5
     agree(c.model.compute(x, [2], cell=cell, pbc=True).energy, c.reference(x, [2], cell, True).energy, 1e-12)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("alpha", [5.0, -5.0, 20.0])
+def test_close_pairs_of_the_short_range_branch(alpha, precision):
+    """x = A/r grows without bound: exp(alpha x) is right, or an error names the atoms; never a silent wrong number."""
+    c = msr_case(1, RS)
+    theta = np.array(c.model.theta)
+    theta[c.model.slices["msr.O.alpha"]] = [alpha, 1.0, -alpha]
+    model = c.model.replace(theta=theta)
+    right = 0
+    for r in (1.0, 0.3, 0.1, 0.05, 0.02, 0.01, 3e-3, 1.1e-3):
+        x = np.array([[0.0, 0, 0], [r, 0, 0], [0, 1.5, 0.2]])
+        with np.errstate(all="ignore"):
+            expected = msr.compute(spec(1, RS), theta, x, [0, 0, 0])
+        try:
+            out = model.compute(x, [0, 0, 0], pbc=False, precision=precision)
+        except ERRORS as error:
+            assert r < 0.5 and "0" in str(error) and "1" in str(error)
+            continue
+        assert np.isfinite(expected.energy), f"r = {r}: {out.energy} where float64 itself overflows"
+        tolerance = 1e-11 if precision == "float64" else 2e-4
+        agree(out.energy, expected.energy, tolerance, f"r = {r}")
+        agree(out.forces, expected.forces, tolerance, f"r = {r}")
+        right += 1
+    assert right >= 1
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_never_inf_or_nan(name, precision):
+    """Very close pairs: finite results, or an error that names an atom."""
+    c = case(name)
+    for r in (0.1, 1e-2, 2e-3, 1.1e-3):
+        x = np.array([[0.0, 0, 0], [r, 0, 0], [0, 1.5, 0.2]])
+        try:
+            out = c.model.compute(x, [0, min(1, c.n_species - 1), 0], pbc=False, precision=precision)
+        except ERRORS as error:
+            assert "0" in str(error) or "1" in str(error)
+        else:
+            assert np.isfinite(out.energy) and np.isfinite(out.forces).all() and np.isfinite(out.virial).all()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("exponent", [5.0, 40.0, 300.0])
+def test_large_exponents(exponent, precision):
+    """As large as the file format allows: the right result, or an error; not nan."""
+    c = msr_case(1)
+    theta = np.array(c.model.theta)
+    theta[c.model.slices["msr.O.alpha"]] = exponent
+    theta[c.model.slices["msr.O.triplet"]] = exponent
+    model = c.model.replace(theta=theta)
+    x = np.array([[0.0, 0, 0], [0.6, 0, 0], [0, 0.7, 0.2]])
+    with np.errstate(all="ignore"):
+        expected = msr.compute(spec(1), theta, x, [0, 0, 0])
+    try:
+        out = model.compute(x, [0, 0, 0], pbc=False, precision=precision)
+    except ERRORS:
+        assert exponent > 5
+    else:
+        agree(out.energy, expected.energy, 1e-12 if precision == "float64" else 1e-5)
+        agree(out.forces, expected.forces, 1e-12 if precision == "float64" else 1e-5)
+
+
+def test_large_cells_of_many_atoms_far_from_the_origin(rng):
+    """Positions of 1e6 A: what rounding of the coordinates leaves, no more."""
+    c = case("mW")
+    x, s = random_system(rng, 1, 12, min_distance=2.0)
+    shift = np.array([3e5, -2e5, 1e6])
+    exact = c.reference((x + shift) - shift, s, TRICLINIC, True)  # positions as rounded far out
+    out = c.model.compute(x + shift, s, cell=TRICLINIC, pbc=True)
+    agree(out.forces, exact.forces, 1e-8)

@@ -4,7 +4,6 @@ import numpy as np
 
 from .neighbors import gather, pairs, rows
 
-KCAL = 0.2683805 / 6.189  # eV of 1 kcal/mol, as theory.md section 6 rounds the mW epsilon
 COULOMB = 14.3996454784255  # e^2/(4 pi eps0) in eV A, CODATA 2018
 
 MW = {"epsilon": 0.2683805, "sigma": 2.3925, "a": 1.80, "lambda": 23.15, "gamma": 1.20, "cos_theta0": -1 / 3}

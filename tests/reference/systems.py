@@ -99,8 +99,10 @@ def msr_case(n_species, rs=0.0, terms=(), seed=0, uneven=True):
 def baseline_case(name):
     """A classical potential alone: "mW", "Si", "lj" (two species) or "zbl" (three)."""
     if name in ("mW", "Si"):
-        k = classical.MW if name == "mW" else classical.SILICON
         model = nnpcore.Model.stillinger_weber(name)
+        k = dict(classical.MW if name == "mW" else classical.SILICON)
+        assert abs(model.baseline[0]["epsilon"] / k["epsilon"] - 1) < 5e-7  # kcal/mol to eV: factors differ in use
+        k["epsilon"] = model.baseline[0]["epsilon"]
         return Case(model, lambda x, s, cell=None, pbc=False: classical.stillinger_weber(k, x, cell, pbc), 1)
     if name == "lj":
         model = nnpcore.Model.lennard_jones(["O", "Si"], 0.06, [[2.0, 2.2], [2.2, 2.4]], cutoff=4.4, switch_on=3.2)

@@ -362,6 +362,17 @@ def test_tensors_that_overlap_or_leave_a_gap():
         assert refused(bad, "overlap another's or leave a gap")
 
 
+def test_gap_between_tensors():
+    metadata, tensors = parts(small())
+    raw = {name: ({"dtype": "F64", "shape": list(t.shape)}, t.tobytes()) for name, t in tensors.items()}
+    raw["msr.Si.mu"] = raw["msr.Si.mu"][0], raw["msr.Si.mu"][1] + b"\0" * 8  # 8 bytes behind it belong to nobody
+    place = 0
+    for name, (header, body) in raw.items():
+        header["data_offsets"] = [place, place + tensors[name].nbytes]
+        place += len(body)
+    assert refused(pack(metadata, raw), r"tensor 'net\.Si\.0\.weight': data overlap another's or leave a gap")
+
+
 def edited(data, old, new):
     """data with a text of its header replaced, lengths and checksum put right."""
     length = int.from_bytes(data[:8], "little")
