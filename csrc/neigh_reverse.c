@@ -19,7 +19,7 @@ typedef struct plan {
 
 static int segment_begin(const plan* plan, int n, int segment)
 {
-    if (segment == plan->n_segments) return n;
+    if (segment == 0 || segment == plan->n_segments) return segment == 0 ? 0 : n;
     return (int)((((uint64_t)segment << 32) + plan->scale - 1) / plan->scale);
 }
 
