@@ -74,7 +74,7 @@ static int block_fill_lane(nnp_block* b, const nnp_system* system, int w, double
     nnp_real* const dy = (nnp_real*)b->uy + w;
     nnp_real* const dz = (nnp_real*)b->uz + w;
     int64_t* const slot = b->slot + w;
-    const double near2 = near * near, cut2 = cut * cut;
+    const double near2 = near * near, cut2 = cut * cut, clash2 = system->clash * system->clash;
     int clash = -1;
     for (int64_t p = system->first[row]; p < system->first[row + 1]; ++p) {
         const double* const xj = system->x + 4 * (int64_t)system->index[p];
@@ -88,7 +88,7 @@ static int block_fill_lane(nnp_block* b, const nnp_system* system, int w, double
         dz[n * NNP_W] = (nnp_real)z;
         slot[n * NNP_W] = p;
         count[2 * t + is_far] += r2 < cut2;
-        if (r2 < NNP_CLASH * NNP_CLASH) clash = system->index[p];
+        if (r2 < clash2) clash = system->index[p];
     }
     return clash;
 }

@@ -13,8 +13,15 @@ nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const voi
 double nnp_block_sum(const double* v, int n, int stride);
 
 /* NNP_OK, or the error that names the two atoms (caller's indices). */
-int nnp_clash_error(const nnp_neigh* list, nnp_clash clash);
+int nnp_clash_error(const nnp_neigh* list, nnp_clash clash, double distance);
 
 int nnp_check_species(const nnp_model* model, int n, const int* species);
+int nnp_check_options(const nnp_options* options);
+
+/* Exponents so large that exp of them could leave the precision's range are an error. */
+int nnp_check_exponents(const nnp_model* model, const double* theta, int precision);
+
+/* Distance below which two atoms are an error: 1e-3 Angstrom, or where the short-range branch overflows. */
+double nnp_clash_distance(const nnp_model* model, int precision);
 
 #endif /* NNP_ENGINE_H */

@@ -16,6 +16,7 @@ typedef struct nnp_system {
     const double* x;      /* [n_total][4] x, y, z, species */
     const int64_t* first; /* [n+1] */
     const int* index;     /* [first[n]] atoms */
+    double clash;         /* Angstrom: atoms closer than this are an error */
 } nnp_system;
 
 /* Rows grouped into blocks: same species, similar numbers of neighbours. */
@@ -45,9 +46,7 @@ typedef struct nnp_tangent {
     double c;             /* dL/dE */
 } nnp_tangent;
 
-typedef struct nnp_clash { int row, atom; } nnp_clash; /* two atoms closer than NNP_CLASH; row -1: none */
-
-#define NNP_CLASH 1e-3 /* Angstrom */
+typedef struct nnp_clash { int row, atom; } nnp_clash; /* two atoms closer than system->clash; row -1: none */
 
 typedef struct nnp_kernels {
     const char* isa;
@@ -90,6 +89,9 @@ typedef struct nnp_scratch {
 
 int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model, int max_neighbours,
                         int training, int n_threads);
+
+/* A, B, C of x(r) = A/r + B r^30 + C below Rs > 0: value, slope and curvature of the cosine at Rs. */
+void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, double* c);
 
 /* Distance that separates near from far neighbours in a block: the triplet cutoff. */
 double nnp_near_cutoff(const nnp_model* model);

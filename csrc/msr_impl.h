@@ -228,21 +228,16 @@ static void msr_cutoff(const nnp_model* model, nnp_short_range sr, nnp_vec r, nn
     if (model->rs > 0) nnp_cutoff_short(r, sr, x, dx);
 }
 
-/* A/r + B r^30 + C with value, slope and curvature of x(r) at Rs. */
 static nnp_short_range msr_short_range(const nnp_model* model)
 {
-    const double pi = 3.14159265358979323846, rs = model->rs;
     nnp_short_range p = {0, 0, 0, 0};
-    if (!(rs > 0)) return p;
-    const double k = pi / model->rc, f = 0.5 * (1 + cos(k * rs));
-    const double f1 = -0.5 * k * sin(k * rs), f2 = -0.5 * k * k * cos(k * rs);
-    /* -A/rs^2 + 30 B rs^29 = f1,  2 A/rs^3 + 870 B rs^28 = f2 */
-    const double b = (f2 * rs + 2 * f1) / (930 * pow(rs, 29));
-    const double a = rs * rs * (30 * b * pow(rs, 29) - f1);
-    p.rs = (nnp_real)rs;
+    double a, b, c;
+    if (!(model->rs > 0)) return p;
+    nnp_short_range_coefficients(model, &a, &b, &c);
+    p.rs = (nnp_real)model->rs;
     p.a = (nnp_real)a;
     p.b = (nnp_real)b;
-    p.c = (nnp_real)(f - a / rs - b * pow(rs, 30));
+    p.c = (nnp_real)c;
     return p;
 }
 

@@ -10,10 +10,18 @@
 
 enum { MOST_SEGMENTS = 64 };
 
+/* Row j is in segment (j scale) >> 32. */
 typedef struct plan {
-    int n_segments, rows; /* target rows of a segment */
+    int n_segments;
+    uint64_t scale;
     const uint64_t* mask; /* [chunks of NNP_NEIGH_BLOCK rows]: bit s: some entry points into segment s */
 } plan;
+
+static int segment_begin(const plan* plan, int n, int segment)
+{
+    if (segment == 0 || segment == plan->n_segments) return segment == 0 ? 0 : n;
+    return (int)((((uint64_t)segment << 32) + plan->scale - 1) / plan->scale);
+}
 
 static inline int target_row(const nnp_neigh* list, int64_t p)
 {
@@ -26,42 +34,55 @@ static int block_end(const nnp_neigh* list, int begin)
     return list->n - begin < NNP_NEIGH_BLOCK ? list->n : begin + NNP_NEIGH_BLOCK;
 }
 
-static void find_masks(const nnp_neigh* list, uint64_t* mask, int rows, int n_threads)
+static void find_masks(const nnp_neigh* list, uint64_t* mask, uint64_t scale, int n_threads)
 {
 #pragma omp parallel for schedule(static) num_threads(n_threads)
     for (int begin = 0; begin < list->n; begin += NNP_NEIGH_BLOCK) {
         uint64_t bits = 0;
         for (int64_t p = list->first[begin]; p < list->first[block_end(list, begin)]; p++)
-            bits |= (uint64_t)1 << (target_row(list, p) / rows);
+            bits |= (uint64_t)1 << ((uint64_t)target_row(list, p) * scale >> 32);
         mask[begin / NNP_NEIGH_BLOCK] = bits;
     }
+}
+
+static inline int place_entry(nnp_neigh* list, int* filled, int64_t p, int row)
+{
+    int64_t place = list->reverse_first[row] + filled[row]++;
+    if (place >= list->reverse_first[row + 1]) return 0;
+    list->reverse[place] = p;
+    return 1;
 }
 
 /* Entries begin .. end-1 that point to rows lo .. hi-1 take their places. 0: a row has more than its room. */
 static int scatter(nnp_neigh* list, int* filled, int64_t begin, int64_t end, int lo, int hi)
 {
-    const int64_t* first = list->reverse_first;
     for (int64_t p = begin; p < end; p++) {
         int j = target_row(list, p);
-        if (j < lo || j >= hi) continue;
-        int64_t place = first[j] + filled[j]++;
-        if (place >= first[j + 1]) return 0;
-        list->reverse[place] = p;
+        if (j >= lo && j < hi && !place_entry(list, filled, p, j)) return 0;
     }
+    return 1;
+}
+
+/* The same where all of them do. */
+static int scatter_here(nnp_neigh* list, int* filled, int64_t begin, int64_t end)
+{
+    for (int64_t p = begin; p < end; p++)
+        if (!place_entry(list, filled, p, target_row(list, p))) return 0;
     return 1;
 }
 
 static int scatter_segment(nnp_neigh* list, const plan* plan, int segment)
 {
+    const int n = list->n, lo = segment_begin(plan, n, segment), hi = segment_begin(plan, n, segment + 1);
     int* filled = ((nnp_neigh_scratch*)list->scratch)->key;
-    int64_t lo = (int64_t)segment * plan->rows, hi = lo + plan->rows < list->n ? lo + plan->rows : list->n;
-    if (lo >= hi) return 1;
     memset(filled + lo, 0, (size_t)(hi - lo) * sizeof(int));
-    if (plan->n_segments == 1) return scatter(list, filled, 0, list->first[list->n], 0, list->n);
-    for (int begin = 0; begin < list->n; begin += NNP_NEIGH_BLOCK) {
-        if (!(plan->mask[begin / NNP_NEIGH_BLOCK] >> segment & 1)) continue;
-        int64_t end = list->first[block_end(list, begin)];
-        if (!scatter(list, filled, list->first[begin], end, (int)lo, (int)hi)) return 0;
+    if (plan->n_segments == 1) return scatter_here(list, filled, 0, list->first[n]);
+    for (int begin = 0; begin < n; begin += NNP_NEIGH_BLOCK) {
+        const uint64_t mask = plan->mask[begin / NNP_NEIGH_BLOCK], bit = (uint64_t)1 << segment;
+        const int64_t p = list->first[begin], end = list->first[block_end(list, begin)];
+        if (!(mask & bit)) continue;
+        if (!(mask == bit ? scatter_here(list, filled, p, end) : scatter(list, filled, p, end, lo, hi)))
+            return 0;
     }
     return 1;
 }
@@ -96,11 +117,11 @@ int nnp_neigh_reverse(nnp_neigh* list, int n_threads)
     memcpy(list->reverse_first, list->first, ((size_t)n + 1) * sizeof(int64_t));
     n_threads = nnp_thread_count(n_threads);
     if (n_threads > n_blocks) n_threads = n_blocks;
-    plan plan = {1, n, scratch->mask};
+    plan plan = {1, 0, scratch->mask};
     if (n_threads > 1) {
-        plan.n_segments = 4 * n_threads < MOST_SEGMENTS ? 4 * n_threads : MOST_SEGMENTS;
-        plan.rows = (n + plan.n_segments - 1) / plan.n_segments;
-        find_masks(list, scratch->mask, plan.rows, n_threads);
+        plan.n_segments = n_threads < MOST_SEGMENTS ? n_threads : MOST_SEGMENTS;
+        plan.scale = ((uint64_t)plan.n_segments << 32) / (uint64_t)n;
+        find_masks(list, scratch->mask, plan.scale, n_threads);
     }
     if (!scatter_all(list, &plan, n_threads)) {
         count_targets(list);

@@ -85,7 +85,7 @@ static inline int nnp_channel(int n_species, int t, int u) /* t <= u */
     return t * n_species - t * (t - 1) / 2 + (u - t);
 }
 
-/* Threads to use for n_threads as the user gave it (0: default). */
+/* Threads to use now for n_threads as the user gave it (0: default); ask before every parallel region. */
 int nnp_thread_count(int n_threads);
 
 #endif /* NNP_INTERNAL_H */

@@ -6,6 +6,7 @@
  */
 #include "engine.h"
 #include "nnp_threads.h"
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ typedef struct nnp_frame {
     nnp_plan plan;
     int n, n_total;
     double volume;   /* 0: no cell, no stress */
+    double clash;
     double weight;
     int has_energy, has_stress;
     double energy, stress[6]; /* labels less E0 and baseline */
@@ -29,7 +31,7 @@ struct nnp_trainer {
     const nnp_model* owner;
     nnp_model model; /* shallow copy without baselines: what theta belongs to */
     const nnp_kernels* k;
-    int n_threads;
+    int n_threads, precision;
     int n_frames;
     size_t cap_frames;
     nnp_frame** frames;
@@ -50,7 +52,7 @@ typedef struct nnp_batch {
 
 static nnp_system frame_system(const nnp_frame* f)
 {
-    nnp_system s = {f->n, NULL, f->list.x, f->list.first, f->list.index};
+    nnp_system s = {f->n, NULL, f->list.x, f->list.first, f->list.index, f->clash};
     return s;
 }
 
@@ -71,6 +73,8 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
     if (!model->msr) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
     if (!options) options = &defaults;
+    const int status = nnp_check_options(options);
+    if (status) return status;
     const nnp_kernels* const k = nnp_get_kernels(options->precision);
     if (!k) return NNP_ERR_ARGUMENT;
     nnp_trainer* const t = (nnp_trainer*)calloc(1, sizeof *t);
@@ -79,6 +83,7 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     t->model = *model;
     t->model.n_baseline = 0;
     t->k = k;
+    t->precision = options->precision;
     t->n_threads = nnp_thread_count(options->n_threads);
     t->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
     if (!t->packed) {
@@ -154,7 +159,7 @@ static int frame_baseline(nnp_trainer* t, nnp_frame* f)
     if (status) return status;
     const nnp_pairs out = {t->energy, t->g, t->virial, NULL, 0};
     const nnp_clash clash = nnp_run_blocks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
-    if (clash.row >= 0) return nnp_clash_error(&f->list, clash);
+    if (clash.row >= 0) return nnp_clash_error(&f->list, clash, f->clash);
     f->energy0 = nnp_block_sum(t->energy, f->n, 1);
     for (int i = 0; i < f->n; ++i) f->energy0 += base.e0[(int)s.x[4 * (int64_t)i + 3]];
     if (!base.n_baseline) return NNP_OK;
@@ -167,10 +172,23 @@ static int frame_baseline(nnp_trainer* t, nnp_frame* f)
     return NNP_OK;
 }
 
+static int check_label(const char* what, const double* values, int n, double least)
+{
+    for (int i = 0; values && i < n; ++i)
+        if (!(fabs(values[i]) <= DBL_MAX) || values[i] < least)
+            return nnp_fail(NNP_ERR_ARGUMENT, "%s label, number %d is %g, expected a finite number", what, i, values[i]);
+    return NNP_OK;
+}
+
 static int frame_labels(nnp_frame* f, const nnp_labels* labels)
 {
     f->weight = labels ? labels->weight : 1;
     if (!labels) return NNP_OK;
+    int status = check_label("energy", labels->energy, 1, -DBL_MAX);
+    if (!status) status = check_label("force", labels->forces, 3 * f->n, -DBL_MAX);
+    if (!status) status = check_label("stress", labels->stress, 6, -DBL_MAX);
+    if (!status) status = check_label("weight", &labels->weight, 1, 0);
+    if (status) return status;
     if ((f->has_energy = labels->energy != NULL)) f->energy = *labels->energy - f->energy0;
     if ((f->has_stress = labels->stress != NULL)) {
         if (!(f->volume > 0)) return nnp_fail(NNP_ERR_ARGUMENT, "a stress label needs a cell");
@@ -190,6 +208,7 @@ static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, 
 {
     nnp_neigh_init(&f->list);
     f->n = n;
+    f->clash = nnp_clash_distance(t->owner, t->precision);
     f->volume = cell ? fabs(triple_product(cell)) : 0;
     int status = nnp_check_species(t->owner, n, species);
     if (!status) status = nnp_neigh_build(&f->list, n, species, x, cell, pbc, t->owner->cutoff, 1);
@@ -250,7 +269,16 @@ static void batch_free(nnp_batch* b)
     nnp_free(b->block);
 }
 
-static int batch_layout(nnp_trainer* t, int n, const int* frames, int training, nnp_batch* b)
+/* theta in working precision. */
+static int take_theta(nnp_trainer* t, const double* theta)
+{
+    if (!theta) return nnp_fail(NNP_ERR_ARGUMENT, "theta is NULL");
+    const int status = nnp_check_exponents(&t->model, theta, t->precision);
+    if (!status) t->k->pack(&t->model, theta, t->packed);
+    return status;
+}
+
+static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training, nnp_batch* b)
 {
     memset(b, 0, sizeof *b);
     if (!t || n < 1 || !frames) return nnp_fail(NNP_ERR_ARGUMENT, "an empty batch, or a NULL argument");
@@ -276,7 +304,9 @@ static int batch_layout(nnp_trainer* t, int n, const int* frames, int training, 
         b->pair[i + 1] = b->pair[i] + f->list.first[f->n];
         b->block[i + 1] = b->block[i] + f->plan.n_blocks;
     }
-    const int status = reserve_batch(t, b->row[n], b->total[n], b->pair[n], training);
+    t->n_threads = nnp_thread_count(t->n_threads);
+    int status = reserve_batch(t, b->row[n], b->total[n], b->pair[n], training);
+    if (!status) status = take_theta(t, theta);
     if (status) batch_free(b);
     return status;
 }
@@ -433,14 +463,13 @@ int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* lo
 {
     nnp_batch b;
     int status = check_loss(loss);
-    if (!status) status = batch_layout(t, n_batch, frames, grad != NULL, &b);
+    if (!status) status = batch_layout(t, theta, n_batch, frames, grad != NULL, &b);
     if (status) return status;
     nnp_tangent* const tangents = (nnp_tangent*)nnp_alloc((size_t)n_batch, sizeof(nnp_tangent));
     double* const parts = (double*)nnp_alloc((size_t)n_batch, 3 * sizeof(double));
     if (!tangents || !parts) {
         status = nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n_batch);
     } else {
-        t->k->pack(&t->model, theta, t->packed);
         batch_evaluate(t, &b);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) frame_loss(t, &b, q, loss, parts + 3 * q, &tangents[q]);
@@ -499,13 +528,12 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
 {
     nnp_batch b;
     int status = check_loss(loss);
-    if (!status) status = batch_layout(t, n_batch, frames, 1, &b);
+    if (!status) status = batch_layout(t, theta, n_batch, frames, 1, &b);
     if (status) return status;
     const int64_t np = t->model.n_parameters;
     const size_t share = (size_t)np * (size_t)t->k->width * (size_t)t->k->real_bytes;
     status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)t->n_threads, 1);
     if (!status) {
-        t->k->pack(&t->model, theta, t->packed);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) {
             const nnp_frame* const f = t->frames[frames[q]];
@@ -528,9 +556,8 @@ int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const 
                         double* forces, double* stresses)
 {
     nnp_batch b;
-    const int status = batch_layout(t, n_batch, frames, 0, &b);
+    const int status = batch_layout(t, theta, n_batch, frames, 0, &b);
     if (status) return status;
-    t->k->pack(&t->model, theta, t->packed);
     batch_evaluate(t, &b);
     for (int q = 0; q < n_batch; ++q) {
         const nnp_frame* const f = t->frames[frames[q]];
@@ -553,7 +580,7 @@ int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const 
 int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, double* out)
 {
     nnp_batch b;
-    const int status = batch_layout(t, 1, &frame, 0, &b);
+    const int status = batch_layout(t, theta, 1, &frame, 0, &b);
     if (status) return status;
     const nnp_frame* const f = t->frames[frame];
     const nnp_system s = frame_system(f);
@@ -566,7 +593,6 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: fingerprints of %d atoms", f->n);
     }
     memset(rows, 0, (size_t)f->n * (size_t)stride * sizeof(double));
-    t->k->pack(&t->model, theta, t->packed);
     const nnp_pairs pairs = {t->energy, t->g, NULL, rows, stride};
     nnp_run_blocks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &pairs);
     for (int i = 0; i < f->n; ++i)

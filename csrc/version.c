@@ -15,4 +15,3 @@ int nnp_has_openmp(void)
 #endif
 }
 
-int nnp_thread_count(int n_threads) { return n_threads > 0 ? n_threads : omp_get_max_threads(); }

@@ -2,6 +2,7 @@
 #include "workspace.h"
 #include "engine.h"
 #include "nnp_threads.h"
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@ struct nnp_workspace {
     nnp_options options;
     const nnp_kernels* k;
     int n_threads;
+    double clash; /* Angstrom */
     void* packed; /* theta in working precision */
     nnp_neigh list;
     nnp_plan plan;
@@ -33,7 +35,7 @@ void nnp_default_options(nnp_options* options)
     options->skin = 0;
 }
 
-static int check_options(const nnp_options* o)
+int nnp_check_options(const nnp_options* o)
 {
     if (o->size != sizeof(nnp_options))
         return nnp_fail(NNP_ERR_ARGUMENT, "nnp_options.size is %zu, expected %zu: call nnp_default_options", o->size,
@@ -53,7 +55,8 @@ int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_wo
     nnp_default_options(&defaults);
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_workspace_new: model or out is NULL");
     if (!options) options = &defaults;
-    int status = check_options(options);
+    int status = nnp_check_options(options);
+    if (!status) status = nnp_check_exponents(model, model->theta, options->precision);
     if (status) return status;
     const nnp_kernels* const k = nnp_get_kernels(options->precision);
     if (!k) return NNP_ERR_ARGUMENT;
@@ -63,6 +66,7 @@ int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_wo
     w->options = *options;
     w->k = k;
     w->n_threads = nnp_thread_count(options->n_threads);
+    w->clash = nnp_clash_distance(model, options->precision);
     nnp_neigh_init(&w->list);
     w->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
     if (!w->packed) {
@@ -88,12 +92,13 @@ void nnp_workspace_free(nnp_workspace* w)
 }
 
 nnp_neigh* nnp_work_list(nnp_workspace* w) { return &w->list; }
-int nnp_work_threads(const nnp_workspace* w) { return w->n_threads; }
+int nnp_work_threads(const nnp_workspace* w) { return nnp_thread_count(w->n_threads); }
 double nnp_work_skin(const nnp_workspace* w) { return w->options.skin; }
 
-static nnp_system list_system(const nnp_neigh* l)
+static nnp_system work_system(const nnp_workspace* w)
 {
-    nnp_system s = {l->n, NULL, l->x, l->first, l->index};
+    const nnp_neigh* const l = &w->list;
+    nnp_system s = {l->n, NULL, l->x, l->first, l->index, w->clash};
     return s;
 }
 
@@ -111,12 +116,13 @@ static int prepare(nnp_workspace* w, const nnp_system* s)
 int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x, const double* cell, const int* pbc)
 {
     w->listed = 0;
+    w->n_threads = nnp_thread_count(w->n_threads);
     int status = nnp_check_species(w->model, n, species);
     if (!status)
         status = nnp_neigh_build(&w->list, n, species, x, cell, pbc, w->model->cutoff + w->options.skin, w->n_threads);
     if (!status) status = nnp_neigh_reverse(&w->list, w->n_threads);
     if (status) return status;
-    const nnp_system s = list_system(&w->list);
+    const nnp_system s = work_system(w);
     return prepare(w, &s);
 }
 
@@ -156,17 +162,33 @@ static void gather_forces(const nnp_workspace* w, const nnp_system* s, double* f
         w->k->gather(s, l->reverse_first, l->reverse, w->g, c * chunk, c * chunk + chunk < l->n ? c * chunk + chunk : l->n, f);
 }
 
+/* Atoms so close that a term overflowed would give numbers without meaning. */
+static int check_finite(const nnp_neigh* l, const double* e, const double* f)
+{
+    for (int i = 0; i < l->n; ++i) {
+        if (!(fabs(e[i]) <= DBL_MAX))
+            return nnp_fail(NNP_ERR_DIVERGED, "the energy of atom %d is %g eV: atoms too close?", l->order[i], e[i]);
+        for (int c = 0; f && c < 3; ++c)
+            if (!(fabs(f[3 * (int64_t)i + c]) <= DBL_MAX))
+                return nnp_fail(NNP_ERR_DIVERGED, "a force on atom %d is not finite: atoms too close?", l->order[i]);
+    }
+    return NNP_OK;
+}
+
 int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r)
 {
-    const nnp_system s = list_system(&w->list);
+    w->n_threads = nnp_thread_count(w->n_threads);
+    const nnp_system s = work_system(w);
     double* const e = r->energies ? r->energies : w->per_row;
     double* const v = r->virial ? w->per_row + 4 * (int64_t)s.n : NULL;
     const nnp_pairs out = {e, w->g, v, NULL, 0};
     const nnp_clash clash = nnp_run_blocks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, w->n_threads, &out);
-    if (clash.row >= 0) return nnp_clash_error(&w->list, clash);
+    if (clash.row >= 0) return nnp_clash_error(&w->list, clash, w->clash);
     for (int i = 0; i < s.n; ++i) e[i] += w->model->e0[(int)s.x[4 * (int64_t)i + 3]];
     if (r->energy) *r->energy = nnp_block_sum(e, s.n, 1);
     if (r->forces) gather_forces(w, &s, r->forces);
+    const int status = check_finite(&w->list, e, r->forces);
+    if (status) return status;
     if (r->virial)
         for (int c = 0; c < 6; ++c) r->virial[c] = nnp_block_sum(v + c, s.n, 6);
     if (r->virials) {

@@ -49,7 +49,8 @@ def train(settings, overrides=(), resume=False, dry_run=False, callback=None, qu
                 f"{folder}: holds a run; --resume goes on with it, train.folder names another place"
             )
         training = Training(model, sets["train"], sets["valid"], settings, folder, quiet=quiet, lock=lock)
-        if not (resume and training.resume()):
+        resumed = resume and training.resume()
+        if not resumed and settings.model.init_from is None:
             training.initialise()
         text = config.dumps(moved(settings, base, folder))
         checkpoint.write_atomic(folder / "config.resolved.toml", text.encode())

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from . import checkpoint, config, data, schedule
+from . import checkpoint, config, data, initial, schedule
 from .adam import Adam, clip
 from .evaluate import COLUMNS, Labels, loss_terms, strict_json, summary
 from .progress import Progress
@@ -46,25 +46,6 @@ FREE = {
 
 class Diverged(RuntimeError):
     """The loss or its gradient stopped being finite; the last checkpoint and best.nnp are from before."""
-
-
-def initialised(model, trainer, frames, n_frames=20):
-    """The model with network inputs of mean 0 and variance 1 over the atoms of up to n_frames frames, evenly chosen.
-
-    Per fingerprint: mu takes the mean of ln(F + 1e-3), the first layer's weights are divided by the standard deviation
-    (at least 0.05: an input that hardly varies is not noise to be blown up). trainer holds the frames, first.
-    """
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int))
-    inputs = [trainer.fingerprints(model.theta, int(i)) for i in chosen]
-    elements = np.concatenate([np.array(frames[i].species) for i in chosen])
-    theta, inputs = np.array(model.theta), np.concatenate(inputs)
-    for s, symbol in enumerate(model.species):
-        g = inputs[elements == symbol][:, : model.n_fingerprints[s]]
-        if len(g):
-            theta[model.slices[f"msr.{symbol}.mu"]] += g.mean(axis=0)
-            weight = theta[model.slices[f"net.{symbol}.0.weight"]].reshape(g.shape[1], -1)
-            weight /= np.maximum(g.std(axis=0), 0.05)[:, None]
-    return model.replace(theta=theta)
 
 
 @dataclass
@@ -158,7 +139,7 @@ class Training:
         self.hash = data.fingerprint(self.train_frames + list(valid_frames))
         self.trainer = make_trainer(model, settings.train.threads, settings.train.precision)
         for frame in self.train_frames + list(valid_frames):
-            self._add(frame)
+            initial.add_frame(self.trainer, model, frame)
         n, n_valid = len(self.train_frames), len(list(valid_frames))
         self.separate_validation = n_valid > 0
         self.valid_indices = np.arange(n, n + n_valid, dtype=np.int32) if n_valid else np.arange(n, dtype=np.int32)
@@ -179,19 +160,6 @@ class Training:
         self.folder = None if folder is None else Path(folder)
         self.lock = checkpoint.FolderLock(folder) if folder is not None and lock is None else lock
 
-    def _add(self, frame):
-        cell = frame.cell
-        self.trainer.add(
-            data.indices(frame, self.model.species),
-            frame.positions,
-            cell,
-            np.array(frame.pbc, dtype=np.int32),
-            frame.energy,
-            frame.forces,
-            frame.stress,
-            frame.weight,
-        )
-
     def __enter__(self):
         return self
 
@@ -199,8 +167,13 @@ class Training:
         self.close()
 
     def initialise(self):
-        """Starting values that suit the data: mu such that the network inputs average to 0 over the training atoms."""
-        self.model = initialised(self.model, self.trainer, self.train_frames)
+        """Starting values that suit the training frames, for a new MSR model: nnpcore/initial.py."""
+        settings = self.config.train
+
+        def empty(model):
+            return make_trainer(model, settings.threads, settings.precision)
+
+        self.model = initial.initialise(self.model, self.train_frames, settings.seed, empty)
         theta = np.array(self.model.theta, dtype=np.float64)
         self.state.theta, self.state.average, self.state.best = theta, theta.copy(), theta.copy()
 

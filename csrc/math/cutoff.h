@@ -2,7 +2,7 @@
  *
  *   x(r) = 1/2 [1 + cos(pi r/Rc)]         r < Rc, else 0
  *        = A/r + B r^30 + C               r < Rs (optional branch, 2-body only; value, slope and curvature
- *                                         continuous at Rs: the solution is in csrc/kernels_pack)
+ *                                         continuous at Rs: nnp_short_range_coefficients)
  * Ref: F. Guidarelli Mattioli, F. Sciortino, J. Russo, J. Chem. Phys. 158, 104501 (2023).
  */
 #ifndef NNP_CUTOFF_H

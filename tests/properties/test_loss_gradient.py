@@ -9,7 +9,7 @@ from reference import msr
 from reference.loss import Frame, Loss
 from reference.systems import LJ_TERMS, MASKS, RS, SW_TERMS, TRICLINIC, ZBL_TERM, agree, msr_case, random_system, spec
 
-from nnpcore import _core
+from nnpcore import _core, structures
 
 KINDS = {"square": 0, "huber": 1}
 MODELS = {
@@ -248,3 +248,18 @@ def test_bad_input_is_named(rng):
         setattr(bad, label, getattr(f, label) * np.nan)
         with pytest.raises(errors, match="finite"):
             add(t, bad)
+
+
+def test_a_frame_large_enough_to_be_reordered(rng):
+    """Atoms in random order over many cells of the list: labels and predictions stay in the caller's order."""
+    c = msr_case(2, 0.0, tuple(LJ_TERMS), seed=3)
+    x, cell = structures.diamond(6.3, (3, 3, 3))
+    x = (x + rng.uniform(-0.3, 0.3, x.shape))[rng.permutation(len(x))] + rng.integers(-1, 2, x.shape) @ cell
+    s = rng.integers(0, 2, len(x)).astype(np.int32)
+    r = c.model.compute(x, s, cell=cell, pbc=True)
+    t = trainer_of(c.model, [Frame(x, s, cell, MASKS[7], r.energy, r.forces, r.stress)])
+    theta, batch = np.array(c.model.theta), np.array([0], dtype=np.int32)
+    _, forces, _ = t.predict(theta, batch)
+    agree(forces, r.forces, 1e-12)
+    terms, _ = gradient(t, theta, [0], loss_of("square", ("energy", "force", "stress")))
+    assert np.abs(terms).max() < 1e-20
