@@ -26,7 +26,7 @@ BASE = {
     "rdf": {"r_max": 5.0, "bins": 40, "every": 3},
 }
 COMMAND = [sys.executable, "-c", "import sys; from nnpcore.cli import main; sys.exit(main(sys.argv[1:]))", "md"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_WAIT_POLICY": "passive"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(md_run.__file__).resolve().parents[1]), "OMP_WAIT_POLICY": "passive"}
 
 
 def settings(**sections):
