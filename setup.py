@@ -1,9 +1,14 @@
-"""Build nnpcore._core: the C core and its Cython binding in one extension, with OpenMP where it works."""
+"""Build nnpcore._core: the C core and its Cython binding in one extension, with OpenMP where it works.
+
+Environment: NNPCORE_OPENMP=0 builds the serial version; NNPCORE_CFLAGS replaces "-O3 -fno-math-errno"; NNPCORE_JOBS is
+the number of compilers that run at once (the processors by default).
+"""
 
 import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -50,6 +55,20 @@ def openmp_flags(compiler):
     return [], []
 
 
+def compile_in_parallel(compiler):
+    """Let compiler.compile() run one compiler a source at once: the kernels_*.c take nearly all the time."""
+    compile_some = compiler.compile
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+    def compile_all(sources, *args, **kwargs):
+        with ThreadPoolExecutor(int(os.environ.get("NNPCORE_JOBS") or processors or 1)) as pool:
+            slow_first = sorted(sources, key=lambda source: "kernels_" not in source)
+            jobs = {source: pool.submit(compile_some, [source], *args, **kwargs) for source in slow_first}
+        return [name for source in sources for name in jobs[source].result()]
+
+    compiler.compile = compile_all
+
+
 class BuildExt(build_ext):
     """build_ext that adds OpenMP flags once the compiler is known; says so when it builds serially."""
 
@@ -60,6 +79,7 @@ class BuildExt(build_ext):
         for extension in self.extensions:
             extension.extra_compile_args += compile_flags
             extension.extra_link_args += link_flags
+        compile_in_parallel(self.compiler)
         super().build_extensions()
 
 
@@ -68,7 +88,7 @@ core = Extension(
     ["nnpcore/_core.pyx", *sorted(str(p) for p in Path("csrc").glob("*.c"))],
     include_dirs=["csrc"],
     depends=[*sorted(str(p) for p in Path("csrc").rglob("*.h")), *sorted(str(p) for p in Path("nnpcore").glob("*.pxi"))],
-    extra_compile_args=os.environ.get("NNPCORE_CFLAGS", "-O3 -fno-math-errno").split(),
+    extra_compile_args=os.environ.get("NNPCORE_CFLAGS", "-O3 -fno-math-errno").split() + ["-fvisibility=hidden"],
 )
 
 setup(

@@ -55,7 +55,7 @@ static void resort(nnp_md* md)
 int nnp_md_build(nnp_md* md)
 {
     if (md->sorted) unsort(md);
-    md->sorted = 0;
+    md->sorted = md->forces_valid = md->virial_valid = 0;
     int status = nnp_work_build(md->work, md->n, md->species, md->x, md->has_cell ? md->cell : NULL, md->pbc);
     if (status) return status;
     resort(md);

@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nnpcore
+
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when the core, and libgomp with it, is first imported
 
 ROOT = Path(__file__).resolve().parent.parent
+if Path(nnpcore.__file__).resolve().parents[1] != ROOT:
+    os.chdir(ROOT / "tests")  # an installed package is tested: child processes shall not find the checkout's instead
 
 
 def shared_folder():

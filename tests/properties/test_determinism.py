@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from reference.systems import TRICLINIC, agree, case, random_system
 
+import nnpcore
 from nnpcore import structures
 
-ROOT = Path(__file__).resolve().parents[2]
+PATHS = Path(nnpcore.__file__).resolve().parents[1], Path(__file__).resolve().parents[1]
 
 
 def bits(out):
@@ -90,7 +91,7 @@ def test_an_error_in_one_thread_stays_there():
 
 def run_script(text, timeout=60, **environment):
     """Standard output of a Python script that sees this repository and the tests' references."""
-    env = dict(os.environ, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}", OMP_WAIT_POLICY="passive", **environment)
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, PATHS)), OMP_WAIT_POLICY="passive", **environment)
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

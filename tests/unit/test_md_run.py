@@ -26,7 +26,7 @@ BASE = {
     "rdf": {"r_max": 5.0, "bins": 40, "every": 3},
 }
 COMMAND = [sys.executable, "-c", "import sys; from nnpcore.cli import main; sys.exit(main(sys.argv[1:]))", "md"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_WAIT_POLICY": "passive"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(md_run.__file__).resolve().parents[1]), "OMP_WAIT_POLICY": "passive"}
 
 
 def settings(**sections):
@@ -140,6 +140,20 @@ def test_signals_finish_the_step_and_leave_a_checkpoint(tmp_path, number):
     assert result.simulation.step == step + 10
 
 
+def test_checkpoints_without_any_output(tmp_path):
+    path = write(tmp_path, output={"thermo": 0, "trajectory": 0}, rdf=None, md={"steps": 10**9})
+    job = subprocess.Popen([*COMMAND, str(path), "--set", "output.checkpoint_seconds=0.1"], env=ENVIRONMENT)
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        time.sleep(0.1)
+        if (tmp_path / "md" / "restart.ckpt").exists() and end_state(tmp_path / "md")[1]["step"] > 0:
+            break
+    job.kill()
+    job.wait()
+    assert end_state(tmp_path / "md")[1]["step"] > 0
+    assert not (tmp_path / "md" / "thermo.csv").exists()
+
+
 def test_a_held_folder_is_not_overwritten(tmp_path, capsys):
     path = write(tmp_path)
     run(path, quiet=True)
@@ -193,6 +207,24 @@ def test_divergence_is_exit_code_3_and_keeps_the_state(tmp_path, capsys):
     assert document["step"] == 0 and np.isfinite(arrays["x"]).all()
     with pytest.raises(Diverged):
         run(path, resume=True, quiet=True)
+
+
+def test_full_disk_leaves_a_run_that_goes_on(tmp_path):
+    whole, full = (tmp_path / name for name in ("whole", "full"))
+    for folder in (whole, full):
+        folder.mkdir()
+    more = {"output": {"checkpoint_seconds": 0.05, "thermo": 1}, "md": {"steps": 400}}
+    run(write(whole, **more), quiet=True)
+    path = write(full, **more)
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000));"
+        "from nnpcore.md import md_main; sys.exit(md_main(sys.argv[1]))"
+    )
+    job = subprocess.run([sys.executable, "-c", limited, str(path)], env=ENVIRONMENT, capture_output=True, text=True)
+    assert job.returncode == 1 and "cannot write" in job.stderr and str(full / "md") in job.stderr
+    run(path, resume=True, quiet=True)
+    assert contents(whole / "md") == contents(full / "md")
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):
