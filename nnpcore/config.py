@@ -69,12 +69,12 @@ class Loss(Section):
     """[loss]: weights may be [start, end]."""
 
     kind: Literal["huber", "square"] = "huber"
-    energy: Weight = 0.1
+    energy: Weight = field(default_factory=lambda: [0.5, 10.0])  # forces first: they say more about the fingerprints
     force: Weight = 1.0
     stress: Weight = 0.0
     delta_energy: Positive = 0.3  # eV/atom; Huber only
-    delta_force: Positive = 0.1  # eV/A
-    delta_stress: Positive = 0.01  # eV/A^3
+    delta_force: Positive = 1.0  # eV/A
+    delta_stress: Positive = 0.1  # eV/A^3
     bound: float = 5.0  # R = bound_weight sum max(0, phi - bound)^2 over the exponents
     bound_weight: NotNegative = 1.0
 
