@@ -70,6 +70,8 @@ typedef struct nnp_kernels {
     void (*scatter)(const nnp_system* system, const void* g, double* f);
     /* g of entry p as doubles */
     void (*pair)(const void* g, int64_t p, double* out);
+    /* y = Q x, or Q^T x, entries [lo, hi); Q [n][n] and vectors of nnp_real */
+    void (*rotate)(int n, const void* q, const void* x, void* y, int transpose, int lo, int hi);
 } nnp_kernels;
 
 /* The table in use for a precision (NNP_F64, NNP_F32); chosen once by CPU and NNPCORE_ISA. NULL sets an error:

@@ -121,6 +121,40 @@ static void kernels_scatter(const nnp_system* system, const void* g, double* f)
     }
 }
 
+typedef nnp_real nnp_loose __attribute__((vector_size(NNP_VEC_BYTES), aligned(NNP_REAL_BITS / 8), may_alias));
+
+/* y[lo..hi) of y = Q x, rows of Q [n][n] */
+static void rotate_rows(int n, const nnp_real* q, const nnp_real* x, nnp_real* y, int lo, int hi)
+{
+    const int whole = n / NNP_W * NNP_W;
+    for (int i = lo; i < hi; ++i) {
+        const nnp_real* const row = q + (int64_t)i * n;
+        nnp_vec sum = nnp_splat(0);
+        for (int k = 0; k < whole; k += NNP_W) sum += (nnp_vec)(*(const nnp_loose*)(row + k) * *(const nnp_loose*)(x + k));
+        double rest = nnp_lane_sum(sum);
+        for (int k = whole; k < n; ++k) rest += (double)(row[k] * x[k]);
+        y[i] = (nnp_real)rest;
+    }
+}
+
+/* y[lo..hi) of y = Q^T x */
+static void rotate_columns(int n, const nnp_real* q, const nnp_real* x, nnp_real* y, int lo, int hi)
+{
+    for (int k = lo; k < hi; ++k) y[k] = 0;
+    for (int i = 0; i < n; ++i) {
+        const nnp_real* const row = q + (int64_t)i * n;
+        const nnp_real xi = x[i];
+        int k = lo;
+        for (; k + NNP_W <= hi; k += NNP_W) *(nnp_loose*)(y + k) += xi * *(const nnp_loose*)(row + k);
+        for (; k < hi; ++k) y[k] += xi * row[k];
+    }
+}
+
+static void kernels_rotate(int n, const void* q, const void* x, void* y, int transpose, int lo, int hi)
+{
+    (transpose ? rotate_columns : rotate_rows)(n, (const nnp_real*)q, (const nnp_real*)x, (nnp_real*)y, lo, hi);
+}
+
 const nnp_kernels NNP_TABLE = {
     NNP_ISA == 2 ? "avx512" : NNP_ISA == 1 ? "avx2" : "baseline",
     NNP_W,
@@ -133,4 +167,5 @@ const nnp_kernels NNP_TABLE = {
     kernels_gather,
     kernels_scatter,
     kernels_pair,
+    kernels_rotate,
 };

@@ -189,6 +189,9 @@ NNP_API int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, cons
 NNP_API int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                                const int* frames, uint64_t seed, double* rows);
 
+/* y = Q x (transpose: Q^T x), q [n][n], x and y [n] and apart: what an optimiser in a rotated basis does each step. */
+NNP_API int nnp_rotate(int n, const float* q, const float* x, float* y, int transpose, int n_threads);
+
 /* Predictions for the frames listed, one after the other; each may be NULL. Overwritten, not added to.
  * energies [n_batch], forces [sum n][3], stresses [n_batch][6] Voigt. */
 NNP_API int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,

@@ -23,6 +23,7 @@ cdef extern from "nnpcore.h":
                              const int* frames, double* terms, double* grad) nogil
     int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                            const int* frames, uint64_t seed, double* rows) nogil
+    int nnp_rotate(int n, const float* q, const float* x, float* y, int transpose, int n_threads) nogil
     int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,
                             double* energies, double* forces, double* stresses) nogil
     int nnp_trainer_fingerprints(nnp_trainer* trainer, const double* theta, int frame, double* out) nogil
@@ -178,3 +179,18 @@ cdef class Trainer:
             status = nnp_trainer_fingerprints(self.ptr, &theta[0], frame, &g[0, 0])
         check(status)
         return out
+
+
+def rotate(const float[:, ::1] q not None, const float[::1] x not None, bint transpose=False, int n_threads=0):
+    """q x, or q^T x: float32 [n], of q [n,n] and x [n]."""
+    cdef int n = x.shape[0], status
+    cdef float[::1] y
+    if q.shape[0] != n or q.shape[1] != n:
+        raise ValueError("q [n,n], x [n] expected")
+    out = np.empty(n, dtype=np.float32)
+    if n:
+        y = out
+        with nogil:
+            status = nnp_rotate(n, &q[0, 0], &x[0], &y[0], transpose, n_threads)
+        check(status)
+    return out

@@ -9,6 +9,8 @@ scaling by the gradient's size is a preconditioner A^(-1/2).
 
 import numpy as np
 
+from ._core import rotate
+
 
 class Adam:
     """First and second moments of one parameter vector; `m`, `v` [P] and `step` are its whole state.
@@ -94,9 +96,9 @@ class EigenAdam(Adam):
         self.step += 1
         age = self.step - self.turned + 1
         g = (grad * self.scale).astype(np.float32)
-        turned = np.concatenate([g[b] @ q for b, q in zip(self.blocks, self.basis, strict=True)])
+        turned = np.concatenate([rotate(q, g[b], True) for b, q in zip(self.blocks, self.basis, strict=True)])
         step = self._moments(turned.astype(np.float64), age).astype(np.float32)
-        back = np.concatenate([q @ step[b] for b, q in zip(self.blocks, self.basis, strict=True)])
+        back = np.concatenate([rotate(q, step[b]) for b, q in zip(self.blocks, self.basis, strict=True)])
         return theta - lr * min(1.0, age / self.WARMUP) * self.scale * back
 
 
