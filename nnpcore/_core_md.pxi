@@ -116,12 +116,20 @@ cdef class RDF:
             const int[::1] pbc=None, int n_threads=0):
         """One frame: species [n], x [n, 3], cell [3, 3] or None, pbc [3] or None."""
         cdef int n = species.shape[0], status
-        cdef const double* cell_ptr = &cell[0, 0] if cell is not None else NULL
-        cdef const int* pbc_ptr = &pbc[0] if pbc is not None else NULL
-        cdef const int* species_ptr = &species[0] if n else NULL
-        cdef const double* x_ptr = &x[0, 0] if n else NULL
+        cdef const double* cell_ptr = NULL
+        cdef const int* pbc_ptr = NULL
+        cdef const int* species_ptr = NULL
+        cdef const double* x_ptr = NULL
         if x.shape[0] != n or x.shape[1] != 3:
             raise ValueError("x must be [n, 3]")
+        if cell is not None and (cell.shape[0] != 3 or cell.shape[1] != 3) or pbc is not None and pbc.shape[0] != 3:
+            raise ValueError("cell must be [3, 3], pbc [3]")
+        if cell is not None:
+            cell_ptr = &cell[0, 0]
+        if pbc is not None:
+            pbc_ptr = &pbc[0]
+        if n:
+            species_ptr, x_ptr = &species[0], &x[0, 0]
         with nogil:
             status = nnp_rdf_add(self.ptr, n, species_ptr, x_ptr, cell_ptr, pbc_ptr, n_threads)
         check(status)
@@ -166,12 +174,17 @@ cdef class MD:
             raise ValueError("mass must be [n]")
         if cell is not None and (cell.shape[0] != 3 or cell.shape[1] != 3) or pbc is not None and pbc.shape[0] != 3:
             raise ValueError("cell must be [3, 3], pbc [3]")
-        s.species = &species[0] if s.n else NULL
-        s.x = &x[0, 0] if s.n else NULL
-        s.v = &v[0, 0] if v is not None and s.n else NULL
-        s.mass = &mass[0] if mass is not None and s.n else NULL
-        s.cell = &cell[0, 0] if cell is not None else NULL
-        s.pbc = &pbc[0] if pbc is not None else NULL
+        s.species, s.x, s.v, s.mass, s.cell, s.pbc = NULL, NULL, NULL, NULL, NULL, NULL
+        if s.n:
+            s.species, s.x = &species[0], &x[0, 0]
+        if s.n and v is not None:
+            s.v = &v[0, 0]
+        if s.n and mass is not None:
+            s.mass = &mass[0]
+        if cell is not None:
+            s.cell = &cell[0, 0]
+        if pbc is not None:
+            s.pbc = &pbc[0]
         nnp_default_options(&o)
         o.n_threads, o.precision, o.skin = n_threads, precision, skin
         self.model, self.values = model, dict(options)

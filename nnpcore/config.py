@@ -80,14 +80,23 @@ class Loss(Section):
 
 
 class Optimizer(Section):
-    """[optimizer]"""
+    """[optimizer]: see nnpcore/adam.py."""
 
-    kind: Literal["adam"] = "adam"
-    lr: Positive = 0.01
+    kind: Literal["adam", "eigen"] = "eigen"  # eigen: Adam in the eigenbasis of the Gauss-Newton matrix
+    lr: Positive | None = None  # 0.001 for eigen, 0.01 for adam
     beta1: Beta = 0.9
-    beta2: Beta = 0.999
-    eps: Positive = 1e-7
+    beta2: Beta = 0.99
+    eps: Positive = 1e-9
     clip: NotNegative = 0.0  # largest norm of the gradient; 0: any
+    exponent_scale: Positive = 10.0  # steps of the exponents are larger by this
+    first_steps: CountOrZero = 1000  # plain Adam at first_lr before the first basis (eigen)
+    first_lr: Positive = 0.01
+    basis_steps: Count = 3000  # steps between new bases (eigen)
+    basis_block: Count = 2000  # most parameters that share a basis (eigen)
+
+    def rate(self):
+        """lr, or the default of the kind."""
+        return self.lr if self.lr is not None else {"adam": 0.01, "eigen": 0.001}[self.kind]
 
 
 class Schedule(Section):

@@ -195,6 +195,17 @@ def test_momentum_removal():
     assert np.abs(md.velocities.sum(axis=0)).max() < 1e-14
 
 
+def test_momentum_removal_books_its_energy():
+    md = water(ensemble="langevin", momentum_every=1)
+    state = md.state
+    state["v"] += [0.01, 0, 0]
+    md.state = state
+    before = md.thermo()
+    after = md.run(1).thermo()
+    assert before["kinetic"] - after["kinetic"] > 4.0
+    assert abs(after["conserved"] - before["conserved"]) < 0.01
+
+
 # ---- determinism and restart ----
 
 
