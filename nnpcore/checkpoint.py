@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-DTYPES = {"F64": "<f8", "I64": "<i8", "U8": "u1"}
+DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U8": "u1"}
 
 
 class CheckpointError(RuntimeError):
@@ -82,10 +82,10 @@ def sync_folder(folder):
 
 
 def pack(arrays, state):
-    """Bytes of a checkpoint: arrays {name: float64, int64 or uint8 array}, state a JSON document (no NaN)."""
+    """Bytes of a checkpoint: arrays {name: float64, float32, int64 or uint8 array}, state a JSON document (no NaN)."""
     header, body, offset = {}, [], 0
     for name, array in arrays.items():
-        kind = {"f": "F64", "i": "I64", "u": "U8"}[np.asarray(array).dtype.kind]
+        kind = {"f8": "F64", "f4": "F32", "i8": "I64", "u1": "U8"}[np.asarray(array).dtype.str[1:]]
         raw = np.ascontiguousarray(array, dtype=DTYPES[kind]).tobytes()
         header[name] = {"dtype": kind, "shape": list(np.shape(array)), "data_offsets": [offset, offset + len(raw)]}
         body.append(raw)

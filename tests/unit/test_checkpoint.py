@@ -6,7 +6,12 @@ import pytest
 from nnpcore import checkpoint
 from nnpcore.checkpoint import CheckpointError, FolderInUse, FolderLock
 
-ARRAYS = {"theta": np.linspace(-1, 1, 5), "order": np.arange(3), "model": np.frombuffer(b"abc", np.uint8)}
+ARRAYS = {
+    "theta": np.linspace(-1, 1, 5),
+    "basis": np.eye(2, dtype=np.float32),
+    "order": np.arange(3),
+    "model": np.frombuffer(b"abc", np.uint8),
+}
 STATE = {"epoch": 3, "name": "é", "list": [1, 2.5]}
 
 
@@ -15,7 +20,7 @@ def test_round_trip_and_safetensors_reads_it(tmp_path):
     arrays, state, path = checkpoint.load(tmp_path / "a.ckpt")
     assert state == STATE and path == tmp_path / "a.ckpt"
     for name, array in ARRAYS.items():
-        assert arrays[name].tobytes() == np.ascontiguousarray(array).tobytes()
+        assert arrays[name].dtype == array.dtype and arrays[name].tobytes() == np.ascontiguousarray(array).tobytes()
     safetensors = pytest.importorskip("safetensors.numpy")
     np.testing.assert_array_equal(safetensors.load_file(tmp_path / "a.ckpt")["theta"], ARRAYS["theta"])
 

@@ -105,7 +105,7 @@ def test_dry_run_writes_nothing(folder, capsys):
         (["train", "train.toml", "--set", "loss.energi=1"], 2, "nnpcore train: train.toml: loss.energi: unknown key"),
         (["train", "train.toml", "--set", "data.train=other.xyz"], 2, "other.xyz: no such file"),
         (["train", "train.toml", "--set", "model.species=['Ge']"], 2, "species Si is not in the model (Ge)"),
-        (["train", "train.toml", "--set", "optimizer.lr=1e300"], 3, "diverged at step "),
+        (["train", "train.toml", "--set", "optimizer.first_lr=1e300"], 3, "diverged at step "),
         (["train", "train.toml", "--set", "train.folder=/dev/null/run"], 1, "/dev/null/run: cannot use run folder"),
         (["eval", "none.nnp", "train.xyz"], 2, "none.nnp"),
         (["eval", "train.toml", "train.xyz"], 2, "train.toml"),

@@ -29,7 +29,8 @@ def load(tmp_path):
 def test_values_and_defaults(load):
     c = load()
     assert c.data.e0 == {"Si": -0.5} and c.loss.energy == [0.1, 1.0] and c.model.hidden == [25, 25]
-    assert (c.optimizer.beta1, c.optimizer.beta2, c.optimizer.eps, c.optimizer.lr) == (0.9, 0.999, 1e-7, 0.01)
+    assert (c.optimizer.beta1, c.optimizer.beta2, c.optimizer.eps, c.optimizer.lr) == (0.9, 0.99, 1e-9, None)
+    assert c.optimizer.rate() == 0.001 and config.Optimizer(kind="adam").rate() == 0.01
     assert (c.schedule.first_cycle, c.schedule.t_mul, c.schedule.m_mul) == (2.5, 1.4, 0.9)
 
 

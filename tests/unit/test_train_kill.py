@@ -16,6 +16,7 @@ from nnpcore.training import Training
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
+OPTIMIZERS = {"adam": {"kind": "adam"}, "eigen": {"kind": "eigen", "first_steps": 3, "basis_steps": 5}}
 SETTINGS = {
     "train": {"epochs": 6, "batch": 3, "threads": 1, "checkpoint_seconds": 0.0, "ema": 0.9},
     "loss": {"energy": [1.0, 2.0], "stress": 0.5},
@@ -37,20 +38,21 @@ def frames():
     return made
 
 
-def work(frames, folder, resume):
+def work(frames, folder, optimizer, resume):
     model = Model.msr(["Si"], rc=4.5, n2=3, n3=3, hidden=[8], seed=1, e0=-4.3)
-    with Training(model, frames[:9], frames[9:], config.convert(SETTINGS), folder, quiet=True) as training:
+    settings = config.convert({**SETTINGS, "optimizer": OPTIMIZERS[optimizer]})
+    with Training(model, frames[:9], frames[9:], settings, folder, quiet=True) as training:
         if not (resume and training.resume()):
             training.initialise()
         training.run()
 
 
-def killed(frames, folder, seconds):
+def killed(frames, folder, optimizer, seconds):
     """Run in a child that is killed after some seconds; true if it came to its end before. Fails on any error."""
     pid = os.fork()
     if pid == 0:
         try:
-            work(frames, folder, resume=True)
+            work(frames, folder, optimizer, resume=True)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
@@ -67,16 +69,17 @@ def killed(frames, folder, seconds):
     return False
 
 
-def test_kill_at_random_moments_and_resume(frames, tmp_path):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_kill_at_random_moments_and_resume(frames, tmp_path, optimizer):
     rounds, random_ = int(os.environ.get("NNPCORE_KILLS", "12")), random.Random(7)
     began = time.monotonic()
-    work(frames, tmp_path / "whole", resume=False)
+    work(frames, tmp_path / "whole", optimizer, resume=False)
     took = time.monotonic() - began
     wanted = {name: (tmp_path / "whole" / name).read_bytes() for name in FILES}
     kills, turn = 0, 0
     while kills < rounds:
         folder, turn = tmp_path / f"killed{turn}", turn + 1
-        while not killed(frames, folder, random_.uniform(0.0, 0.6 * took)):
+        while not killed(frames, folder, optimizer, random_.uniform(0.0, 0.6 * took)):
             kills += 1
         assert {name: (folder / name).read_bytes() for name in FILES} == wanted
         assert not list(folder.glob(".*.tmp"))
