@@ -9,7 +9,6 @@ Stillinger-Weber potential, and with an MSR network trained on it, in float64 an
 both codes' energies of the start are compared. Medians, in microseconds an atom and step; a ratio below 1 means that
 nnpcore is faster than the faster of the two LAMMPS styles on as many threads.
 """
-# ruff: noqa: E402 (the setting below is read when either code is loaded)
 
 import argparse
 import ctypes
