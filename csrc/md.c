@@ -18,10 +18,21 @@ void nnp_md_default_options(nnp_md_options* options)
     options->f_max = 1000;
 }
 
+/* A host compiled with an older, shorter struct gets the defaults of what it does not know. */
+static int take_options(const nnp_md_options* from, nnp_md_options* o)
+{
+    const size_t oldest = offsetof(nnp_md_options, virial_every) + sizeof from->virial_every;
+    nnp_md_default_options(o);
+    if (!from) return NNP_OK;
+    if (from->size < oldest || from->size > 4096)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_md_options: size not set (nnp_md_default_options)");
+    memcpy(o, from, from->size < sizeof *o ? from->size : sizeof *o);
+    o->size = sizeof *o;
+    return NNP_OK;
+}
+
 static int check_options(const nnp_md_options* o)
 {
-    if (o->size < sizeof(nnp_md_options))
-        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_md_options: size not set (nnp_md_default_options)");
     if (o->ensemble < NNP_MD_NVE || o->ensemble > NNP_MD_BUSSI)
         return nnp_fail(NNP_ERR_ARGUMENT, "md: unknown ensemble %d", o->ensemble);
     if (!(o->dt != 0 && isfinite(o->dt))) return nnp_fail(NNP_ERR_ARGUMENT, "md: dt is %g fs", o->dt);
@@ -117,16 +128,15 @@ int nnp_md_new(const nnp_model* model, const nnp_options* options, const nnp_md_
                const nnp_md_options* md_options, nnp_md** out)
 {
     if (!model || !system || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_md_new: NULL argument");
-    nnp_md_options defaults;
-    nnp_md_default_options(&defaults);
-    if (!md_options) md_options = &defaults;
-    int status = check_options(md_options);
+    nnp_md_options taken;
+    int status = take_options(md_options, &taken);
+    if (!status) status = check_options(&taken);
     if (!status) status = check_system(model, system);
     if (status) return status;
     nnp_md* md = calloc(1, sizeof *md);
     if (!md) return nnp_fail(NNP_ERR_MEMORY, "out of memory: nnp_md");
     md->model = model;
-    md->options = *md_options;
+    md->options = taken;
     status = make(md, options, system);
     if (status) {
         nnp_md_free(md);
@@ -149,8 +159,10 @@ void nnp_md_free(nnp_md* md)
 int nnp_md_set_options(nnp_md* md, const nnp_md_options* md_options)
 {
     if (!md || !md_options) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_md_set_options: NULL argument");
-    int status = check_options(md_options);
-    if (!status) md->options = *md_options;
+    nnp_md_options taken;
+    int status = take_options(md_options, &taken);
+    if (!status) status = check_options(&taken);
+    if (!status) md->options = taken;
     return status;
 }
 

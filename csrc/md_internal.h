@@ -45,12 +45,12 @@ struct nnp_md {
 /* md_rows.c */
 void nnp_md_to_rows(const nnp_md* md, const double* caller, double* rows);
 void nnp_md_to_caller(const nnp_md* md, const double* rows, double* caller);
-int nnp_md_build(nnp_md* md);            /* list at x; every row array follows */
-int nnp_md_update(nnp_md* md);           /* forces at x, list rebuilt if an atom moved skin/2 */
-int nnp_md_ready(nnp_md* md);            /* the same where forces are not those at x */
-double nnp_md_kinetic(const nnp_md* md); /* eV */
-double nnp_md_degrees(const nnp_md* md); /* of freedom */
-void nnp_md_momentum_to_zero(nnp_md* md);
+int nnp_md_build(nnp_md* md);               /* list at x; every row array follows */
+int nnp_md_update(nnp_md* md);              /* forces at x, list rebuilt if an atom moved skin/2 */
+int nnp_md_ready(nnp_md* md);               /* the same where forces are not those at x */
+double nnp_md_kinetic(const nnp_md* md);    /* eV */
+double nnp_md_degrees(const nnp_md* md);    /* of freedom */
+double nnp_md_momentum_to_zero(nnp_md* md); /* the kinetic energy that it takes away, eV */
 void nnp_md_scale_velocities(nnp_md* md, double factor);
 double nnp_md_sum(const nnp_md* md, int k); /* of the blocks' k-th sums, in order */
 

@@ -55,7 +55,7 @@ static void resort(nnp_md* md)
 int nnp_md_build(nnp_md* md)
 {
     if (md->sorted) unsort(md);
-    md->sorted = 0;
+    md->sorted = md->forces_valid = md->virial_valid = 0;
     int status = nnp_work_build(md->work, md->n, md->species, md->x, md->has_cell ? md->cell : NULL, md->pbc);
     if (status) return status;
     resort(md);
@@ -141,15 +141,16 @@ static void block_momentum(const nnp_md* md, int b)
     memcpy(md->sums + b * NNP_MD_SUMS, sum, sizeof sum);
 }
 
-void nnp_md_momentum_to_zero(nnp_md* md)
+double nnp_md_momentum_to_zero(nnp_md* md)
 {
 #pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
     for (int b = 0; b < md->n_blocks; b++) block_momentum(md, b);
     double mass = nnp_md_sum(md, 3), drift[3];
-    if (!(mass > 0)) return;
+    if (!(mass > 0)) return 0;
     for (int c = 0; c < 3; c++) drift[c] = nnp_md_sum(md, c) / mass;
     for (int i = 0; i < md->n; i++)
         for (int c = 0; c < 3; c++) md->v[3 * (size_t)i + c] -= drift[c];
+    return 0.5 * mass * (drift[0] * drift[0] + drift[1] * drift[1] + drift[2] * drift[2]);
 }
 
 void nnp_md_scale_velocities(nnp_md* md, double factor)

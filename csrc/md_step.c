@@ -171,6 +171,6 @@ int nnp_md_step(nnp_md* md)
     if (md->options.ensemble == NNP_MD_BUSSI) rescale(md);
     md->step++;
     int64_t every = md->options.momentum_every;
-    if (every > 0 && md->step % every == 0) nnp_md_momentum_to_zero(md);
+    if (every > 0 && md->step % every == 0) md->heat -= nnp_md_momentum_to_zero(md);
     return NNP_OK;
 }

@@ -239,7 +239,7 @@ typedef struct nnp_md_system {
  */
 typedef struct nnp_md_state {
     int64_t step;
-    double heat;    /* eV the thermostat has put in */
+    double heat;    /* eV that thermostat and momentum removal have put in */
     double cell[9]; /* read only as yet */
     double* x;
     double* v;

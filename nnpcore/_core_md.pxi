@@ -116,12 +116,20 @@ cdef class RDF:
             const int[::1] pbc=None, int n_threads=0):
         """One frame: species [n], x [n, 3], cell [3, 3] or None, pbc [3] or None."""
         cdef int n = species.shape[0], status
-        cdef const double* cell_ptr = &cell[0, 0] if cell is not None else NULL
-        cdef const int* pbc_ptr = &pbc[0] if pbc is not None else NULL
-        cdef const int* species_ptr = &species[0] if n else NULL
-        cdef const double* x_ptr = &x[0, 0] if n else NULL
+        cdef const double* cell_ptr = NULL
+        cdef const int* pbc_ptr = NULL
+        cdef const int* species_ptr = NULL
+        cdef const double* x_ptr = NULL
         if x.shape[0] != n or x.shape[1] != 3:
             raise ValueError("x must be [n, 3]")
+        if cell is not None and (cell.shape[0] != 3 or cell.shape[1] != 3) or pbc is not None and pbc.shape[0] != 3:
+            raise ValueError("cell must be [3, 3], pbc [3]")
+        if cell is not None:
+            cell_ptr = &cell[0, 0]
+        if pbc is not None:
+            pbc_ptr = &pbc[0]
+        if n:
+            species_ptr, x_ptr = &species[0], &x[0, 0]
         with nogil:
             status = nnp_rdf_add(self.ptr, n, species_ptr, x_ptr, cell_ptr, pbc_ptr, n_threads)
         check(status)
@@ -147,6 +155,7 @@ cdef class MD:
 
     cdef nnp_md* ptr
     cdef int stop_flag
+    cdef bint busy
     cdef readonly int n
     cdef object model, rdf
     cdef dict values
@@ -165,12 +174,17 @@ cdef class MD:
             raise ValueError("mass must be [n]")
         if cell is not None and (cell.shape[0] != 3 or cell.shape[1] != 3) or pbc is not None and pbc.shape[0] != 3:
             raise ValueError("cell must be [3, 3], pbc [3]")
-        s.species = &species[0] if s.n else NULL
-        s.x = &x[0, 0] if s.n else NULL
-        s.v = &v[0, 0] if v is not None and s.n else NULL
-        s.mass = &mass[0] if mass is not None and s.n else NULL
-        s.cell = &cell[0, 0] if cell is not None else NULL
-        s.pbc = &pbc[0] if pbc is not None else NULL
+        s.species, s.x, s.v, s.mass, s.cell, s.pbc = NULL, NULL, NULL, NULL, NULL, NULL
+        if s.n:
+            s.species, s.x = &species[0], &x[0, 0]
+        if s.n and v is not None:
+            s.v = &v[0, 0]
+        if s.n and mass is not None:
+            s.mass = &mass[0]
+        if cell is not None:
+            s.cell = &cell[0, 0]
+        if pbc is not None:
+            s.pbc = &pbc[0]
         nnp_default_options(&o)
         o.n_threads, o.precision, o.skin = n_threads, precision, skin
         self.model, self.values = model, dict(options)
@@ -181,11 +195,19 @@ cdef class MD:
     def __dealloc__(self):
         nnp_md_free(self.ptr)
 
+    cdef int claim(self) except -1:
+        if self.busy:
+            raise RuntimeError("this simulation is running in another thread: one caller at a time")
+        self.busy = True
+        return 0
+
     def run(self, int64_t n_steps):
         """Advance; returns early after stop()."""
         cdef int status
+        self.claim()
         with nogil:
             status = nnp_md_run(self.ptr, n_steps, &self.stop_flag)
+        self.busy = False
         check(status)
 
     def stop(self, int flag=1):
@@ -200,7 +222,10 @@ cdef class MD:
     def step(self):
         cdef nnp_md_state s
         s.x = s.v = s.x_list = s.f = NULL
-        check(nnp_md_get(self.ptr, &s))
+        self.claim()
+        cdef int status = nnp_md_get(self.ptr, &s)
+        self.busy = False
+        check(status)
         return s.step
 
     @property
@@ -214,7 +239,10 @@ cdef class MD:
     def set_options(self, **options):
         values = {**self.values, **options}
         cdef nnp_md_options m = md_options(values)
-        check(nnp_md_set_options(self.ptr, &m))
+        self.claim()
+        cdef int status = nnp_md_set_options(self.ptr, &m)
+        self.busy = False
+        check(status)
         self.values = values
 
     def get(self):
@@ -223,8 +251,10 @@ cdef class MD:
         cdef int status
         cdef double[:, :, ::1] a = np.empty((4, max(self.n, 1), 3))
         s.x, s.v, s.x_list, s.f = &a[0, 0, 0], &a[1, 0, 0], &a[2, 0, 0], &a[3, 0, 0]
+        self.claim()
         with nogil:
             status = nnp_md_get(self.ptr, &s)
+        self.busy = False
         check(status)
         arrays = np.asarray(a)[:, :self.n]
         cell = np.array([s.cell[k] for k in range(9)]).reshape(3, 3)
@@ -246,35 +276,50 @@ cdef class MD:
         s.v = &v[0, 0] if self.n else nothing
         s.x_list = &x_list[0, 0] if self.n else NULL
         s.f = NULL
+        self.claim()
         with nogil:
             status = nnp_md_set(self.ptr, &s)
+        self.busy = False
         check(status)
 
     def thermo(self, bint stress=True):
         """dict in eV, K, A^3, eV/A^3; stress [6] Voigt."""
         cdef nnp_thermo t
         cdef int status
+        self.claim()
         with nogil:
             status = nnp_md_thermo(self.ptr, stress, &t)
+        self.busy = False
         check(status)
         return {"step": t.step, "potential": t.potential, "kinetic": t.kinetic, "temperature": t.temperature,
                 "conserved": t.conserved, "volume": t.volume, "pressure": t.pressure,
                 "stress": np.array([t.stress[k] for k in range(6)])}
 
     def draw_velocities(self, double temperature):
-        check(nnp_md_draw_velocities(self.ptr, temperature))
+        self.claim()
+        cdef int status = nnp_md_draw_velocities(self.ptr, temperature)
+        self.busy = False
+        check(status)
 
     def remove_momentum(self):
-        check(nnp_md_remove_momentum(self.ptr))
+        self.claim()
+        cdef int status = nnp_md_remove_momentum(self.ptr)
+        self.busy = False
+        check(status)
 
     def rebuild(self):
         cdef int status
+        self.claim()
         with nogil:
             status = nnp_md_rebuild(self.ptr)
+        self.busy = False
         check(status)
 
     def sample_rdf(self, RDF rdf, int64_t every=1, int64_t start=0):
-        check(nnp_md_sample_rdf(self.ptr, rdf.ptr if rdf is not None else NULL, every, start))
+        self.claim()
+        cdef int status = nnp_md_sample_rdf(self.ptr, rdf.ptr if rdf is not None else NULL, every, start)
+        self.busy = False
+        check(status)
         self.rdf = rdf
 
 

@@ -69,25 +69,34 @@ class Loss(Section):
     """[loss]: weights may be [start, end]."""
 
     kind: Literal["huber", "square"] = "huber"
-    energy: Weight = 0.1
+    energy: Weight = field(default_factory=lambda: [0.5, 10.0])  # forces first: they say more about the fingerprints
     force: Weight = 1.0
     stress: Weight = 0.0
     delta_energy: Positive = 0.3  # eV/atom; Huber only
-    delta_force: Positive = 0.1  # eV/A
-    delta_stress: Positive = 0.01  # eV/A^3
+    delta_force: Positive = 1.0  # eV/A
+    delta_stress: Positive = 0.1  # eV/A^3
     bound: float = 5.0  # R = bound_weight sum max(0, phi - bound)^2 over the exponents
     bound_weight: NotNegative = 1.0
 
 
 class Optimizer(Section):
-    """[optimizer]"""
+    """[optimizer]: see nnpcore/adam.py."""
 
-    kind: Literal["adam"] = "adam"
-    lr: Positive = 0.01
+    kind: Literal["adam", "eigen"] = "eigen"  # eigen: Adam in the eigenbasis of the Gauss-Newton matrix
+    lr: Positive | None = None  # 0.001 for eigen, 0.01 for adam
     beta1: Beta = 0.9
-    beta2: Beta = 0.999
-    eps: Positive = 1e-7
+    beta2: Beta = 0.99
+    eps: Positive = 1e-9
     clip: NotNegative = 0.0  # largest norm of the gradient; 0: any
+    exponent_scale: Positive = 10.0  # steps of the exponents are larger by this
+    first_steps: CountOrZero = 1000  # plain Adam at first_lr before the first basis (eigen)
+    first_lr: Positive = 0.01
+    basis_steps: Count = 3000  # steps between new bases (eigen)
+    basis_block: Count = 2000  # most parameters that share a basis (eigen)
+
+    def rate(self):
+        """lr, or the default of the kind."""
+        return self.lr if self.lr is not None else {"adam": 0.01, "eigen": 0.001}[self.kind]
 
 
 class Schedule(Section):

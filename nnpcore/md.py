@@ -109,7 +109,7 @@ class MD:
         from .md_start import from_atoms
 
         s = from_atoms(atoms)
-        options.setdefault("velocities", s.velocities)
+        options = {"velocities": s.velocities, "masses": s.masses} | options
         return cls(model, s.positions, s.symbols, s.cell, s.pbc, **options)
 
     def __len__(self):

@@ -28,6 +28,7 @@ from .sample import PairDistribution
 from .validate import InputError
 
 REPORT = 5.0  # s between two lines of the log
+CHUNK = 1.0  # s between two looks at the clock
 STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
 THERMO = (
     ["step", "time[fs]", "temperature[K]", "potential[eV]", "kinetic[eV]", "total[eV]", "conserved[eV]"]
@@ -276,21 +277,25 @@ class _Run:
 
     def run(self):
         """To the last step, or until SIGINT or SIGTERM; a checkpoint at the end either way."""
-        md, o = self.md, self.settings.output
-        last, saved = self.settings.md.steps, time.monotonic()
+        md, last = self.md, self.settings.md.steps
+        saved, chunk = time.monotonic(), 1
         with self._signals():
             while md.step < last and self.signal is None:
-                before = md.step
+                before, began = md.step, time.monotonic()
                 try:
-                    md.run(min(self._next_event(), last) - md.step)
+                    md.run(min(self._next_event(), last, before + chunk) - before)
                 except Diverged as error:
                     self._keep_diverged(error)
                     raise
                 if md.step > before:
                     self._write()
-                if time.monotonic() - saved >= o.checkpoint_seconds:
+                now = time.monotonic()
+                pace = (md.step - before) / max(now - began, 1e-9)
+                chunk = max(1, min(int(CHUNK * pace), 2 * chunk))
+                self._report()
+                if now - saved >= self.settings.output.checkpoint_seconds:
                     self._save()
-                    saved = time.monotonic()
+                    saved = now
             self._save()
         stopped = f"stopped by signal {self.signal}; --resume goes on" if self.signal else "done"
         self.progress.line(f"step {md.step}: {stopped}")
@@ -317,15 +322,15 @@ class _Run:
             self.files["thermo.csv"].write(thermo_row(t))
         if due["traj.xyz"]:
             self.files["traj.xyz"].write(self.writer.frame(md.state, t))
-        self._report(t)
 
-    def _report(self, t):
-        self.progress.update(t["step"], f"T {t['temperature']:.1f} K")
+    def _report(self):
+        step = self.md.step
+        self.progress.update(step)
         if time.monotonic() - self.reported >= REPORT:
-            self.reported = time.monotonic()
+            self.reported, t = time.monotonic(), self.md.thermo(False)
             energy = t["conserved"] / max(len(self.md), 1)
-            text = f"step {t['step']}  T {t['temperature']:.1f} K  E {energy:.8f} eV/atom"
-            self.progress.line(f"{text}  {self.progress.eta(t['step'])}", always=False)
+            text = f"step {step}  T {t['temperature']:.1f} K  E {energy:.8f} eV/atom"
+            self.progress.line(f"{text}  {self.progress.eta(step)}", always=False)
 
     # -- checkpoints --
 

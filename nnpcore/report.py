@@ -49,14 +49,17 @@ class Report:
         rows = [[k, row["frames"], row["atoms"], *(row[_column(*c)] for c in columns)] for k, row in table.items()]
         self.table(header, rows)
 
-    def figure(self, make, *args, caption="", **kwargs):
-        """The figure make(*args, **kwargs) as PNG; where it cannot be drawn, a line that says why. Returns success."""
+    def figure(self, make, *args, caption="", path=None, **kwargs):
+        """The figure make(*args, **kwargs) as PNG, also into the file path; where it cannot be drawn, a line that says
+        why. Returns success."""
         try:
             buffer = io.BytesIO()
             make(*args, **kwargs).savefig(buffer, format="png", dpi=110, metadata={"Software": None})
         except Exception as error:  # a report without one picture is better than none
             self.text(f"(no figure: {type(error).__name__}: {error})")
             return False
+        if path is not None:
+            write_atomic(path, buffer.getvalue())
         data = base64.b64encode(buffer.getvalue()).decode()
         alt = html.escape(caption or make.__name__.replace("_", " "))
         self.parts.append(f'<figure><img alt="{alt}" src="data:image/png;base64,{data}"></figure>')

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from . import checkpoint, config, data, initial, schedule
-from .adam import Adam, clip
+from .adam import Adam, EigenAdam, clip
 from .evaluate import COLUMNS, Labels, loss_terms, strict_json, summary
 from .progress import Progress
 
@@ -86,11 +86,11 @@ class State:
         """{name: array} for the checkpoint."""
         names = ("theta", "average", "best", "order", "sums")
         score = {"best_score": np.array([self.best_score])}
-        return {**{n: getattr(self, n) for n in names}, "m": self.optimizer.m, "v": self.optimizer.v, **score}
+        return {**{n: getattr(self, n) for n in names}, **self.optimizer.arrays(), **score}
 
     def counters(self):
         """{name: number} for the checkpoint."""
-        return {**{n: getattr(self, n) for n in self.COUNTERS}, "adam_step": self.optimizer.step}
+        return {**{n: getattr(self, n) for n in self.COUNTERS}, **self.optimizer.counters()}
 
     def restore(self, arrays, counters):
         """Take the state of a checkpoint; CheckpointError where sizes differ."""
@@ -99,8 +99,7 @@ class State:
                 raise checkpoint.CheckpointError(f"{name} is missing or of another size than the model or the data")
         self.theta, self.average, self.best = arrays["theta"], arrays["average"], arrays["best"]
         self.order, self.sums, self.best_score = arrays["order"], arrays["sums"], float(arrays["best_score"][0])
-        self.optimizer.m, self.optimizer.v = arrays["m"], arrays["v"]
-        self.optimizer.step = counters["adam_step"]
+        self.optimizer.restore(arrays, counters)
         for name in self.COUNTERS:
             setattr(self, name, counters[name])
         self.elapsed = counters.get("elapsed", 0.0)
@@ -111,6 +110,31 @@ def make_trainer(model, threads, precision):
     from ._core import Trainer
 
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
+
+
+def make_optimizer(model, o):
+    """The optimiser of config.Optimizer o for a model. A basis is shared by all parameters of a species, or by the
+    fingerprints and each layer where a species has more than o.basis_block."""
+    scale = np.where(model.exponents, o.exponent_scale, 1.0)
+    options = {"beta1": o.beta1, "beta2": o.beta2, "eps": o.eps, "scale": scale}
+    if o.kind == "adam":
+        return Adam(model.n_parameters, **options)
+    blocks = []
+    for symbol in model.species:
+        slices = {name: part for name, part in model.slices.items() if name.split(".")[1] == symbol}
+        whole = slice(min(p.start for p in slices.values()), max(p.stop for p in slices.values()))
+        if whole.stop - whole.start <= o.basis_block:
+            blocks.append(whole)
+            continue
+        groups = {}
+        for name, part in slices.items():  # "msr", or "0", "1", .. for a layer's weights and biases
+            groups.setdefault(name.split(".")[2] if name.startswith("net.") else "msr", []).append(part)
+        for parts in groups.values():
+            start, stop = parts[0].start, parts[-1].stop
+            pieces = -(-(stop - start) // o.basis_block)
+            edges = np.linspace(start, stop, pieces + 1).astype(int)
+            blocks += [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return EigenAdam(model.n_parameters, blocks, **options)
 
 
 def bound_penalty(theta, exponents, bound, weight):
@@ -147,10 +171,9 @@ class Training:
         self.exponents = model.exponents
         self.n_batches = -(-n // settings.train.batch)
         theta = np.array(model.theta, dtype=np.float64)
-        o = settings.optimizer
         self.state = State(
             theta=theta,
-            optimizer=Adam(theta.size, o.beta1, o.beta2, o.eps),
+            optimizer=make_optimizer(model, settings.optimizer),
             average=theta.copy(),
             best=theta.copy(),
             order=self._shuffled(0),
@@ -227,10 +250,11 @@ class Training:
         s, c = self.state, self.config
         epoch, progress = self._position()
         chosen = s.order[s.batch * c.train.batch : (s.batch + 1) * c.train.batch].astype(np.int32)
+        self._turn(progress)
         terms, grad = self._gradient(chosen, self._loss(progress))
         penalty, dpenalty = bound_penalty(s.theta, self.exponents, c.loss.bound, c.loss.bound_weight)
         grad = grad + dpenalty
-        self.lr = c.optimizer.lr * schedule.factor(c.schedule, epoch, progress, c.train.epochs)
+        self.lr = self._rate() * schedule.factor(c.schedule, epoch, progress, c.train.epochs)
         if not (np.isfinite(terms).all() and np.isfinite(grad).all()):
             self._diverged(chosen, f"loss {terms[0]}")
         s.theta = s.optimizer.update(s.theta, clip(grad, c.optimizer.clip), self.lr)
@@ -242,6 +266,34 @@ class Training:
             s.average = s.theta
         s.sums = s.sums + np.append(terms, penalty) * len(chosen)
         s.batch += 1
+
+    def _rate(self):
+        """Learning rate before the schedule's factor; plain Adam has its own until the first basis."""
+        o, s = self.config.optimizer, self.state.optimizer
+        if o.kind == "eigen" and not s.turned:
+            return o.first_lr * min(1.0, (s.step + 1) / s.WARMUP)
+        return o.rate()
+
+    def _turn(self, progress):
+        """A new basis where one is due: the Gauss-Newton matrix of the loss from random projections."""
+        o, s = self.config.optimizer, self.state.optimizer
+        since = s.step - o.first_steps
+        if o.kind != "eigen" or since < 0 or since % o.basis_steps:
+            return
+        loss = {k: v for k, v in self._loss(progress).items() if k.startswith("w_")}
+        largest = max(b.stop - b.start for b in s.blocks)
+        matrices = [np.zeros((b.stop - b.start,) * 2) for b in s.blocks]
+        generator = np.random.Generator(np.random.Philox(key=[self.config.train.seed, 2**62 + s.step]))
+        frames = np.arange(len(self.train_frames), dtype=np.int32)
+        wanted = 3 * largest  # projections: the estimate's rank, three times over
+        while wanted > 0:
+            chosen = np.ascontiguousarray(generator.permutation(frames)[: min(wanted, 512)])
+            wanted -= len(chosen)
+            rows = self.trainer.sketch(self.state.theta, chosen, int(generator.integers(2**63)), **loss)
+            for matrix, block in zip(matrices, s.blocks, strict=True):
+                part = rows[:, block]
+                matrix += part.T @ part
+        s.set_basis(matrices)
 
     def _gradient(self, chosen, loss):
         try:

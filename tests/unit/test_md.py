@@ -1,5 +1,7 @@
 """The MD loop: integrator, thermostats, guard, determinism, restart, g(r)."""
 
+import os
+import signal
 import threading
 import time
 
@@ -193,6 +195,17 @@ def test_momentum_removal():
     assert np.abs(md.velocities.sum(axis=0)).max() < 1e-14
 
 
+def test_momentum_removal_books_its_energy():
+    md = water(ensemble="langevin", momentum_every=1)
+    state = md.state
+    state["v"] += [0.01, 0, 0]
+    md.state = state
+    before = md.thermo()
+    after = md.run(1).thermo()
+    assert before["kinetic"] - after["kinetic"] > 4.0
+    assert abs(after["conserved"] - before["conserved"]) < 0.01
+
+
 # ---- determinism and restart ----
 
 
@@ -296,6 +309,31 @@ def test_stop_from_another_thread():
     md.stop(False)
     step = md.step
     assert md.run(3).step == step + 3
+
+
+def test_ctrl_c_leaves_a_usable_state():
+    md = water(3)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        md.run(10**9)
+    step = md.step
+    assert 0 < step < 10**9 and md.run(2).step == step + 2
+
+
+def test_one_caller_at_a_time():
+    md = water(3)
+    thread = threading.Thread(target=md._core.run, args=(10**9,))
+    thread.start()
+    while True:
+        try:
+            md.thermo()
+        except RuntimeError as error:
+            assert "another thread" in str(error)
+            break
+    md.stop()
+    thread.join()
+    md.stop(False)
+    assert md.run(1).thermo()["step"] == md.step
 
 
 @pytest.mark.parametrize(

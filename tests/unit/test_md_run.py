@@ -97,27 +97,32 @@ def test_stopping_and_resuming_changes_no_byte(tmp_path, ensemble):
     assert end_state(whole / "md") == end_state(parts / "md")
 
 
+def killed(job, checkpoint_path, delay):
+    """Kill the job a delay after it has written a checkpoint; False where it ended before."""
+    before = checkpoint_path.stat().st_ino if checkpoint_path.exists() else None
+    while job.poll() is None:
+        if checkpoint_path.exists() and checkpoint_path.stat().st_ino != before:
+            time.sleep(delay)
+            break
+        time.sleep(0.002)
+    job.kill()
+    return job.wait() < 0
+
+
 def test_kill_and_resume_changes_no_byte(tmp_path):
     whole, parts = (tmp_path / name for name in ("whole", "parts"))
     for folder in (whole, parts):
         folder.mkdir()
-    more = {"structure": {"cells": 3}, "md": {"steps": 3000, "ensemble": "langevin"}, "rdf": {"every": 20}}
-    more["output"] = {"checkpoint_seconds": 0.02, "thermo": 7, "trajectory": 40}
+    more = {"structure": {"cells": 3}, "md": {"steps": 2500, "ensemble": "langevin"}, "rdf": {"every": 20}}
+    more["output"] = {"checkpoint_seconds": 0.03, "thermo": 7, "trajectory": 40}
     run(write(whole, **more), quiet=True)
-    write(parts, **more)
-    rng, kills = np.random.default_rng(3), 0
-    for attempt in range(30):
-        job = subprocess.Popen([*COMMAND, str(parts / "md.toml"), "--resume"], env=ENVIRONMENT, stderr=subprocess.PIPE)
-        limit = rng.uniform(0.0, 0.25) + (0.25 if attempt < 8 else 60)
-        try:
-            job.wait(timeout=limit)
-            break
-        except subprocess.TimeoutExpired:
-            job.send_signal(signal.SIGKILL)
-            job.wait()
-            kills += 1
-    assert job.returncode == 0, job.stderr.read().decode()
-    assert kills >= 1
+    command, rng, kills = [*COMMAND, str(write(parts, **more)), "--resume"], np.random.default_rng(3), 0
+    for _ in range(4):
+        job = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        kills += killed(job, parts / "md" / "restart.ckpt", rng.uniform(0, 0.1))
+    last = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert kills >= 2
     assert contents(whole / "md") == contents(parts / "md")
     assert end_state(whole / "md") == end_state(parts / "md")
     assert not list((parts / "md").glob(".*.tmp"))
@@ -139,6 +144,20 @@ def test_signals_finish_the_step_and_leave_a_checkpoint(tmp_path, number):
     step = end_state(tmp_path / "md")[1]["step"]
     result = run(path, [f"md.steps={step + 10}"], resume=True, quiet=True)
     assert result.simulation.step == step + 10
+
+
+def test_checkpoints_without_any_output(tmp_path):
+    path = write(tmp_path, output={"thermo": 0, "trajectory": 0}, rdf=None, md={"steps": 10**9})
+    job = subprocess.Popen([*COMMAND, str(path), "--set", "output.checkpoint_seconds=0.1"], env=ENVIRONMENT)
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        time.sleep(0.1)
+        if (tmp_path / "md" / "restart.ckpt").exists() and end_state(tmp_path / "md")[1]["step"] > 0:
+            break
+    job.kill()
+    job.wait()
+    assert end_state(tmp_path / "md")[1]["step"] > 0
+    assert not (tmp_path / "md" / "thermo.csv").exists()
 
 
 def test_a_held_folder_is_not_overwritten(tmp_path, capsys):
@@ -194,6 +213,24 @@ def test_divergence_is_exit_code_3_and_keeps_the_state(tmp_path, capsys):
     assert document["step"] == 0 and np.isfinite(arrays["x"]).all()
     with pytest.raises(Diverged):
         run(path, resume=True, quiet=True)
+
+
+def test_full_disk_leaves_a_run_that_goes_on(tmp_path):
+    whole, full = (tmp_path / name for name in ("whole", "full"))
+    for folder in (whole, full):
+        folder.mkdir()
+    more = {"output": {"checkpoint_seconds": 0.05, "thermo": 1}, "md": {"steps": 400}}
+    run(write(whole, **more), quiet=True)
+    path = write(full, **more)
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000));"
+        "from nnpcore.md import md_main; sys.exit(md_main(sys.argv[1]))"
+    )
+    job = subprocess.run([sys.executable, "-c", limited, str(path)], env=ENVIRONMENT, capture_output=True, text=True)
+    assert job.returncode == 1 and "cannot write" in job.stderr and str(full / "md") in job.stderr
+    run(path, resume=True, quiet=True)
+    assert contents(whole / "md") == contents(full / "md")
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):
