@@ -87,14 +87,14 @@ core = Extension(
     "nnpcore._core",
     ["nnpcore/_core.pyx", *sorted(str(p) for p in Path("csrc").glob("*.c"))],
     include_dirs=["csrc"],
-    depends=[*sorted(str(p) for p in Path("csrc").rglob("*.h")), *sorted(str(p) for p in Path("nnpcore").glob("*.pxi"))],
-    extra_compile_args=os.environ.get("NNPCORE_CFLAGS", "-O3 -fno-math-errno").split() + ["-fvisibility=hidden"],
+    depends=sorted(str(p) for p in [*Path("csrc").rglob("*.h"), *Path("nnpcore").glob("*.pxi")]),
+    extra_compile_args=[*os.environ.get("NNPCORE_CFLAGS", "-O3 -fno-math-errno").split(), "-fvisibility=hidden"],
 )
 
 setup(
     packages=["nnpcore", "nnpcore.csrc"],
     package_dir={"nnpcore.csrc": "csrc"},
-    package_data={"nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu"]},
+    package_data={"nnpcore": ["bench_peak.c", "mw_msr.nnp"], "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu"]},
     ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
     cmdclass={"build_ext": BuildExt},
     zip_safe=False,

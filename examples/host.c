@@ -1,7 +1,7 @@
 /* host.c - the smallest host of nnpcore: energy and forces of two atoms, and how an error is told.
  *
  *   csrc=$(python -m nnpcore.sources)         (csrc in a checkout)
- *   cc -O3 -fopenmp -I$csrc host.c $csrc/*.c -lm -o host && ./host model.nnp
+ *   cc -O3 -fopenmp -I$csrc host.c $csrc/[a-z]*.c -lm -o host && ./host model.nnp
  */
 #include <nnpcore.h>
 #include <stdio.h>
@@ -25,9 +25,10 @@ int main(int argc, char** argv)
     if (nnp_model_load(argv[1], &model)) return fail();
     if (nnp_workspace_new(model, NULL, &work)) return fail();
     results.forces = forces[0];
-    if (nnp_compute_cell(model, work, 2, species, x[0], NULL, NULL, &results)) return fail(); /* no cell: isolated */
-    printf("%s-%s at 2.8 A: %.12g eV, %.12g eV/A\n", nnp_model_species(model, 0), nnp_model_species(model, 0), energy,
-           forces[1][2]);
+    if (nnp_compute_cell(model, work, 2, species, x[0], NULL, NULL, &results))
+        return fail(); /* no cell: isolated */
+    printf("%s-%s at 2.8 A: %.12g eV, %.12g eV/A\n", nnp_model_species(model, 0), nnp_model_species(model, 0),
+           energy, forces[1][2]);
     nnp_workspace_free(work);
     nnp_model_free(model);
     return 0;

@@ -52,6 +52,12 @@ def _info(args):
     print(json.dumps(model.describe(), indent=1) if args.json else model)
 
 
+def _bench(args):
+    from .bench import main as bench_main
+
+    bench_main(args.sizes, args.threads, args.runs, args.json, args.model)
+
+
 def _run_options(parser, what):
     parser.add_argument("config", metavar="CONFIG.toml", help=f"what to {what}; paths in it are relative to its folder")
     parser.add_argument("--set", metavar="a.b=c", action="append", default=[], help="override a key; may be repeated")
@@ -87,6 +93,12 @@ def parser():
     p = verb("info", _info, "what a model file holds")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--json", action="store_true", help="as JSON")
+    p = verb("bench", _bench, "time an atom takes on this machine: lists, forces, loss gradients, dynamics")
+    p.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], metavar="N", help="default: %(default)s")
+    p.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="default: %(default)s")
+    p.add_argument("--runs", type=int, default=5, metavar="K", help="medians of so many (default: %(default)s)")
+    p.add_argument("--model", metavar="FILE", help="an MSR model of mW instead of the built-in one")
+    p.add_argument("--json", metavar="FILE", help="write all figures as JSON")
     return main_parser
 
 

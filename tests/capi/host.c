@@ -1,5 +1,6 @@
-/* host.c - a C host of the core: ./host model.nnp. Prints numbers for the caller to check; exits with 1 at the first
- * thing that is not as nnpcore.h says. Everything is freed, so that a leak checker sees a clean end. */
+/* host.c - a C host of the core: ./host model.nnp. Prints numbers for the caller to check; exits with 1 at
+ * the first thing that is not as nnpcore.h says. Everything is freed, so that a leak checker sees a clean
+ * end. */
 #include <nnpcore.h>
 #include <math.h>
 #include <pthread.h>
@@ -29,8 +30,8 @@ static void check(int good, const char* what, int line)
 static void check_error(int status, int code, const char* part, int line)
 {
     if (status == code && strstr(nnp_last_error(), part)) return;
-    fprintf(stderr, "host.c:%d: status %d, text \"%s\"; expected %d and \"%s\"\n", line, status, nnp_last_error(),
-            code, part);
+    fprintf(stderr, "host.c:%d: status %d, text \"%s\"; expected %d and \"%s\"\n", line, status,
+            nnp_last_error(), code, part);
     exit(1);
 }
 #define FAILS(call, code, part) check_error(call, code, part, __LINE__)
@@ -164,13 +165,15 @@ static void check_results(const nnp_model* model, output* reference)
     nnp_workspace_free(work);
     double sum = 0, trace = 0;
     for (int i = 0; i < N; ++i) sum += reference->energies[i];
-    for (int i = 0; i < N; ++i) trace += reference->virials[i][0] + reference->virials[i][4] + reference->virials[i][8];
+    for (int i = 0; i < N; ++i)
+        trace += reference->virials[i][0] + reference->virials[i][4] + reference->virials[i][8];
     CHECK(fabs(sum - reference->energy) < 1e-11 * N);
     CHECK(fabs(trace - reference->virial[0] - reference->virial[1] - reference->virial[2]) < 1e-10 * N);
 
     nnp_workspace* const two = workspace(model, 2);
     r = into(&twice);
-    for (int k = 0; k < 2; ++k) CHECK(nnp_compute_cell(model, two, N, species, x[0], cell, NULL, &r) == NNP_OK);
+    for (int k = 0; k < 2; ++k)
+        CHECK(nnp_compute_cell(model, two, N, species, x[0], cell, NULL, &r) == NNP_OK);
     nnp_workspace_free(two);
     const double *a = &reference->energy, *b = &twice.energy;
     for (size_t k = 0; k < sizeof(output) / sizeof(double); ++k) CHECK(b[k] == 2 * a[k]);
@@ -192,7 +195,9 @@ static void check_host_list(const nnp_model* model)
         count[i] = 0;
         first[i] = table[i];
         for (int j = 0; j < N; ++j)
-            if (j != i) table[i][count[i]++] = j | (j % 2 ? mark : 0); /* longer than the cutoff, marked as LAMMPS does */
+            if (j != i)
+                table[i][count[i]++] =
+                    j | (j % 2 ? mark : 0); /* longer than the cutoff, marked as LAMMPS does */
     }
     nnp_neighbors list = {N, rows, count, first, mask};
     nnp_workspace* const work = workspace(model, 1);
@@ -226,7 +231,8 @@ static void* compute_often(void* argument)
         mine->good &= nnp_compute_cell(mine->model, work, N, species, x[0], cell, NULL, &r) == NNP_OK;
         mine->good &= memcmp(&o, mine->reference, sizeof o) == 0;
     }
-    mine->good &= nnp_compute_cell(mine->model, work, -2, species, x[0], cell, NULL, NULL) == NNP_ERR_ARGUMENT;
+    mine->good &=
+        nnp_compute_cell(mine->model, work, -2, species, x[0], cell, NULL, NULL) == NNP_ERR_ARGUMENT;
     nnp_workspace_free(work);
     return NULL;
 }
@@ -306,7 +312,8 @@ static void check_trainer(const nnp_model* model)
     }
     double* const grad = (double*)malloc((size_t)nnp_model_n_parameters(model) * sizeof(double));
     CHECK(nnp_trainer_new(model, NULL, &t) == NNP_OK && grad);
-    CHECK(nnp_trainer_add(t, N, species, x[0], cell, NULL, &labels) == NNP_OK && nnp_trainer_n_frames(t) == 1);
+    CHECK(nnp_trainer_add(t, N, species, x[0], cell, NULL, &labels) == NNP_OK &&
+          nnp_trainer_n_frames(t) == 1);
     FAILS(nnp_trainer_gradient(t, theta, &loss, 1, beyond, terms, grad), NNP_ERR_ARGUMENT, "1 of 1");
     FAILS(nnp_trainer_gradient(t, theta, &loss, 0, frames, terms, grad), NNP_ERR_ARGUMENT, "empty");
     CHECK(nnp_trainer_gradient(t, theta, &loss, 1, frames, terms, grad) == NNP_OK);
@@ -332,11 +339,13 @@ int main(int argc, char** argv)
     check_pairs();
     check_trainer(model);
     nnp_model_free(model);
-    nnp_model_free(NULL), nnp_workspace_free(NULL), nnp_md_free(NULL), nnp_trainer_free(NULL), nnp_rdf_free(NULL);
+    nnp_model_free(NULL), nnp_workspace_free(NULL), nnp_md_free(NULL), nnp_trainer_free(NULL),
+        nnp_rdf_free(NULL);
     nnp_neighbor_list_free(NULL);
     for (int i = 0; i < N; ++i) printf("x %.17g %.17g %.17g\n", x[i][0], x[i][1], x[i][2]);
     printf("energy %.17g\n", reference.energy);
     for (int i = 0; i < N; ++i)
-        printf("force %.17g %.17g %.17g\n", reference.forces[i][0], reference.forces[i][1], reference.forces[i][2]);
+        printf("force %.17g %.17g %.17g\n", reference.forces[i][0], reference.forces[i][1],
+               reference.forces[i][2]);
     return 0;
 }

@@ -1,6 +1,7 @@
 """The C interface from C: headers, the whole core built by one compiler call, hosts that link it.
 
-Built with sanitizers where they work (not under a limit of address space), with the baseline kernels, which compile fast.
+Built with sanitizers where they work (not under a limit of address space), and with the baseline kernels alone, which
+compile fast.
 """
 
 import os
@@ -113,7 +114,8 @@ HEADERS = [("c", s) for s in ("c89", "c99", "c11", "c17")] + [("c++", s) for s i
 @pytest.mark.parametrize("language, standard", HEADERS)
 def test_header(tmp_path, language, standard):
     """The header alone, in every dialect, without a warning."""
-    (tmp_path / "a.txt").write_text("#include <nnpcore.h>\nint f(void) { return nnp_version() + (int)NNP_ERR_MEMORY; }\n")
+    text = "#include <nnpcore.h>\nint f(void) { return nnp_version() + (int)NNP_ERR_MEMORY; }\n"
+    (tmp_path / "a.txt").write_text(text)
     flags = ["-pedantic-errors", "-Wall", "-Wextra", "-Werror", f"-I{sources.folder()}", "-fsyntax-only"]
     if language == "c++":
         (tmp_path / "b.txt").write_text("int main() { return 0; }\n")

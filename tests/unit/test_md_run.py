@@ -26,7 +26,8 @@ BASE = {
     "rdf": {"r_max": 5.0, "bins": 40, "every": 3},
 }
 COMMAND = [sys.executable, "-c", "import sys; from nnpcore.cli import main; sys.exit(main(sys.argv[1:]))", "md"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(md_run.__file__).resolve().parents[1]), "OMP_WAIT_POLICY": "passive"}
+HOME = Path(md_run.__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME), "OMP_WAIT_POLICY": "passive"}
 
 
 def settings(**sections):

@@ -50,3 +50,10 @@ def test_links_to_files_exist(name):
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text())
     made_later = {"docs/figures/demo_rdf.png"}  # by `nnpcore demo`
     assert [link for link in links if link not in made_later and not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_examples_are_configurations(path):
+    from nnpcore import config, md_config
+
+    config.load(path, md_config.MDConfig if path.name.startswith("md") else config.TrainConfig)
