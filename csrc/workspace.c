@@ -1,31 +1,10 @@
 /* workspace.c - one caller's scratch, and energies and forces of atoms in a cell (own neighbour list). */
-#include "workspace.h"
-#include "engine.h"
+#include "workspace_private.h"
 #include "nnp_threads.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct nnp_workspace {
-    const nnp_model* model;
-    nnp_options options;
-    const nnp_kernels* k;
-    int n_threads;
-    double clash; /* Angstrom */
-    void* packed; /* theta in working precision */
-    nnp_neigh list;
-    nnp_plan plan;
-    nnp_scratch scratch;
-    void* g;           /* [pairs][3] nnp_real */
-    double* per_row;   /* [n][1 + 3 + 6]: energies, forces, virials of rows */
-    size_t cap_g, cap_rows;
-    int listed;        /* list belongs to the key below */
-    double cell[9];
-    int has_cell, pbc[3];
-    int* species;      /* [n] caller's order */
-    size_t cap_species;
-};
 
 void nnp_default_options(nnp_options* options)
 {
@@ -88,6 +67,10 @@ void nnp_workspace_free(nnp_workspace* w)
     nnp_free(w->g);
     nnp_free(w->per_row);
     nnp_free(w->species);
+    nnp_free(w->host.x);
+    nnp_free(w->host.centre);
+    nnp_free(w->host.first);
+    nnp_free(w->host.index);
     free(w);
 }
 
@@ -102,8 +85,7 @@ static nnp_system work_system(const nnp_workspace* w)
     return s;
 }
 
-/* Room and plan for a system that is in place. */
-static int prepare(nnp_workspace* w, const nnp_system* s)
+int nnp_work_prepare(nnp_workspace* w, const nnp_system* s)
 {
     int status = nnp_plan_build(&w->plan, s, w->model->n_species, w->k->width, nnp_near_cutoff(w->model), w->n_threads);
     if (!status) status = nnp_scratch_reserve(&w->scratch, w->k, w->model, w->plan.max_neighbours, 0, w->n_threads);
@@ -123,7 +105,7 @@ int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x,
     if (!status) status = nnp_neigh_reverse(&w->list, w->n_threads);
     if (status) return status;
     const nnp_system s = work_system(w);
-    return prepare(w, &s);
+    return nnp_work_prepare(w, &s);
 }
 
 static int row_of_entry(const int64_t* first, int n, int64_t p)
