@@ -9,21 +9,21 @@ struct nnp_workspace {
     const nnp_model* model;
     nnp_options options;
     const nnp_kernels* k;
-    int n_threads;
-    double clash; /* Angstrom */
-    void* packed; /* theta in working precision */
+    int wanted_threads, n_threads; /* the user's; those of this call */
+    double clash;                  /* Angstrom */
+    void* packed;                  /* theta in working precision */
     nnp_neigh list;
     nnp_plan plan;
     nnp_scratch scratch;
-    void* g;           /* [pairs][3] nnp_real */
-    double* per_row;   /* [n][1 + 3 + 6]: energies, forces, virials of rows */
+    void* g;         /* [pairs][3] nnp_real */
+    double* per_row; /* [n][1 + 3 + 6]: energies, forces, virials of rows */
     size_t cap_g, cap_rows;
-    int listed;        /* list belongs to the key below */
+    int listed; /* list belongs to the key below */
     double cell[9];
     int has_cell, pbc[3];
-    int* species;      /* [n] caller's order */
+    int* species; /* [n] caller's order */
     size_t cap_species;
-    struct { /* copy of a host's list: host_list.c */
+    struct {            /* copy of a host's list: host_list.c */
         double* x;      /* [n_total][4] */
         int* centre;    /* [rows] */
         int64_t* first; /* [rows+1] */
