@@ -76,6 +76,7 @@ class BuildExt(build_ext):
         compile_flags, link_flags = openmp_flags(self.compiler)
         if not compile_flags:
             print("nnpcore: building the serial version (no OpenMP)", file=sys.stderr)
+            compile_flags = ["-Wno-unknown-pragmas"]
         for extension in self.extensions:
             extension.extra_compile_args += compile_flags
             extension.extra_link_args += link_flags
