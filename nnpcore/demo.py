@@ -30,6 +30,7 @@ from .demo_liquid import (
     labelled,
     melt,
     nvt,
+    side_by_side,
     stream,
     training_frames,
 )
@@ -150,23 +151,28 @@ class Demo:
 
     def data(self):
         """Small boxes of mW at the trained state points, split into training and validation frames."""
-        frames = []
-        for point in TRAINED:
+
+        def work(point):
             self.stages.say(f"{self.plan.frames} frames of {self.plan.n_train} molecules: {point.name}")
-            found, ice = training_frames(
-                self.mw, self.plan.n_train, point, self.plan, stream(self.seed, "data", point.name)
-            )
+            seed = stream(self.seed, "data", point.name)
+            return training_frames(self.mw, self.plan.n_train, point, self.plan, seed)
+
+        frames = []
+        for point, (found, ice) in zip(TRAINED, side_by_side(work, TRAINED), strict=True):
             self._check_ice("training data", point, ice)
             frames += found
         self.train, self.valid = split(frames, 0.1, stream(self.seed, "split"))
 
     def run_reference(self):
         """NVT with mW in large boxes, from melts of their own: g(r), energy, pressure, and the unseen frames."""
-        for point in STATE_POINTS:
+
+        def work(point):
             self.stages.say(f"mW, {self.plan.n_test} molecules: {point.name}")
             seed = stream(self.seed, "reference", point.name)
             self.starts[point] = melt(self.mw, self.plan.n_test, point, seed)
-            self.reference[point.name] = self._nvt(self.mw, "mW", point, seed, "float64")
+            return self._nvt(self.mw, "mW", point, seed, "float64")
+
+        self.reference = self._runs(work)
 
     def training(self):
         """Train on what data() made; self.model, self.history."""
@@ -210,10 +216,13 @@ class Demo:
 
     def run_network(self):
         """The same NVT runs with the network, in float32, from the same melts."""
-        for point in STATE_POINTS:
+
+        def work(point):
             self.stages.say(f"network, {self.plan.n_test} molecules: {point.name}")
             seed = stream(self.seed, "network", point.name)
-            self.network[point.name] = self._nvt(self.model, "network", point, seed, "float32")
+            return self._nvt(self.model, "network", point, seed, "float32")
+
+        self.network = self._runs(work)
 
     def crystals(self):
         """Crystals that no training frame looks like."""
@@ -221,6 +230,13 @@ class Demo:
         for name, row in self.crystal_table.items():
             if not (row["mW_converged"] and row["network_converged"]):
                 self._warn(f"crystal {name}: the relaxation did not converge")
+
+    @staticmethod
+    def _runs(work):
+        """{name: Sample} of all state points; those that are slow to come to rest first."""
+        order = sorted(STATE_POINTS, key=lambda point: point.temperature)
+        samples = dict(zip(order, side_by_side(work, order), strict=True))
+        return {point.name: samples[point] for point in STATE_POINTS}
 
     def _nvt(self, model, what, point, seed, precision):
         sample = nvt(model, self.starts[point], point, self.plan, seed, precision)

@@ -1,6 +1,9 @@
 """Liquids of the demo: state points, melts, training frames, the NVT runs that give g(r), energy and pressure."""
 
+import os
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,6 +70,31 @@ class Sample:
     failure: str | None = None
 
 
+_stop = threading.Event()
+
+
+def check_stop():
+    """Leave a simulation where side_by_side() was interrupted."""
+    if _stop.is_set():
+        raise KeyboardInterrupt
+
+
+def side_by_side(work, points):
+    """[work(point) for point in points], as many at once as there are processors: small systems gain more from
+    a processor each than from sharing them. Each result depends on its own seed alone."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    _stop.clear()
+    with ThreadPoolExecutor(min(processors, len(points))) as pool:
+        jobs = [pool.submit(work, point) for point in points]
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:
+            _stop.set()
+            for job in jobs:
+                job.cancel()
+            raise
+
+
 def melt(model, n, point, seed, scale=1.0):
     """A liquid of n molecules at the point's density and 270.9 K or its own higher temperature: (positions, cell).
 
@@ -74,7 +102,7 @@ def melt(model, n, point, seed, scale=1.0):
     """
     start = disordered_box(n, SYMBOL, point.density, MASS, stream(seed, "box"))
     options = dict(temperature=1000.0, ensemble="langevin", friction=0.02, seed=stream(seed, "melt"), dt=5.0)
-    simulation = MD(model, start.positions, SYMBOL, start.cell, **options)
+    simulation = MD(model, start.positions, SYMBOL, start.cell, threads=1, **options)
     simulation.run(round(400 * scale))
     for temperature in (600.0, WARM, WARM):
         simulation.set(temperature=temperature)
@@ -99,10 +127,11 @@ def training_frames(model, n, point, plan, seed):
     slow = point.temperature < WARM
     positions, cell = melt(model, n, point, seed)
     options = dict(temperature=WARM, ensemble="bussi", tau=100.0, dt=5.0, seed=stream(seed, "sample"))
-    simulation = MD(model, positions, SYMBOL, cell, **options)
+    simulation = MD(model, positions, SYMBOL, cell, threads=1, **options)
     settle(simulation, point, plan.settle * (4 if slow else 1))
     frames = []
     for k in range(plan.frames):
+        check_stop()
         simulation.run(plan.stride * (4 if slow else 1))
         frames.append(labelled(model, simulation.positions, cell, point, k))
     return frames, ice_like(simulation.positions, cell)
@@ -132,7 +161,7 @@ def nvt(model, start, point, plan, seed, precision):
     positions, cell = start
     slow = point.temperature < WARM
     options = dict(temperature=WARM, ensemble="bussi", tau=100.0, dt=10.0, seed=stream(seed, "nvt"))
-    simulation = MD(model, positions, SYMBOL, cell, precision=precision, **options)
+    simulation = MD(model, positions, SYMBOL, cell, precision=precision, threads=1, **options)
     try:
         settle(simulation, point, plan.settle * (4 if slow else 1))
         return _measure(simulation, point, plan, plan.steps * (2 if slow else 1))
@@ -147,6 +176,7 @@ def _measure(simulation, point, plan, steps):
     rdf = simulation.sample_rdf(bins * plan.bin_width, bins, every=plan.every, start=simulation.step)
     rows, n = [], len(simulation)
     for k in range(steps // plan.every):
+        check_stop()
         simulation.run(plan.every)
         thermo = simulation.thermo()
         rows.append((thermo["potential"] / n, thermo["pressure"], thermo["temperature"]))
