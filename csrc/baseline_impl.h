@@ -1,8 +1,8 @@
 /* baseline_impl.h - classical potentials on a block of atoms: Stillinger-Weber, Lennard-Jones, ZBL.
  *
- * A pair energy is shared half and half by its two atoms. Stillinger-Weber's triplets need no triplet loop: with
- * M0 = sum g, M1 = sum g u, M2 = sum g u (x) u over the neighbours of a centre,
- *   sum_{j<k} g_j g_k (u_j.u_k - c0)^2 = 1/2 [ M2:M2 - 2 c0 M1.M1 + c0^2 M0^2 - (1 - c0)^2 sum g^2 ].
+ * A pair energy is shared half and half by its two atoms. Stillinger-Weber's triplets need no triplet loop:
+ * with M0 = sum g, M1 = sum g u, M2 = sum g u (x) u over the neighbours of a centre, sum_{j<k} g_j g_k
+ * (u_j.u_k - c0)^2 = 1/2 [ M2:M2 - 2 c0 M1.M1 + c0^2 M0^2 - (1 - c0)^2 sum g^2 ].
  */
 #ifndef NNP_BASELINE_IMPL_H
 #define NNP_BASELINE_IMPL_H
@@ -97,7 +97,8 @@ static nnp_vec sw_evaluate(const nnp_baseline* base, nnp_block* b, nnp_arena* ar
         moments_add(&m, g[n - first], b->ux[n], b->uy[n], b->uz[n]);
     }
     const nnp_real le = s.lambda * s.epsilon, c0 = s.cos0, own = (NNP_R(1.0) - c0) * (NNP_R(1.0) - c0);
-    const nnp_vec m22 = m.xx * m.xx + m.yy * m.yy + m.zz * m.zz + NNP_R(2.0) * (m.xy * m.xy + m.xz * m.xz + m.yz * m.yz);
+    const nnp_vec m22 =
+        m.xx * m.xx + m.yy * m.yy + m.zz * m.zz + NNP_R(2.0) * (m.xy * m.xy + m.xz * m.xz + m.yz * m.yz);
     const nnp_vec m11 = m.x * m.x + m.y * m.y + m.z * m.z;
     energy += NNP_R(0.5) * le * (m22 - NNP_R(2.0) * c0 * m11 + c0 * c0 * m.m0 * m.m0 - own * m.gg);
     NNP_EACH_OF_SPECIES(b, base->s, n)
@@ -125,9 +126,15 @@ static nnp_vec baseline_evaluate(const nnp_model* model, nnp_block* b, nnp_arena
     for (int i = 0; i < model->n_baseline; ++i) {
         const nnp_baseline* const p = &model->baseline[i];
         switch (p->kind) {
-        case NNP_BASELINE_SW: energy += sw_evaluate(p, b, arena); break;
-        case NNP_BASELINE_LJ: energy += lj_evaluate(p, b); break;
-        default: energy += zbl_evaluate(model, p, b); break;
+        case NNP_BASELINE_SW:
+            energy += sw_evaluate(p, b, arena);
+            break;
+        case NNP_BASELINE_LJ:
+            energy += lj_evaluate(p, b);
+            break;
+        default:
+            energy += zbl_evaluate(model, p, b);
+            break;
         }
     }
     return energy;

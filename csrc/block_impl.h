@@ -1,8 +1,8 @@
 /* block_impl.h - a block: NNP_W centres of one species and their neighbours, one centre a lane.
  *
- * Neighbours stand in segments, two a species t: near ones (r < near, the triplet cutoff) from begin[t], far ones
- * from begin[t] + capacity[t]. A segment is as long as its longest lane; lanes that have fewer are padded with an
- * atom beyond every cutoff (slot -1), which contributes exact zeros.
+ * Neighbours stand in segments, two a species t: near ones (r < near, the triplet cutoff) from begin[t], far
+ * ones from begin[t] + capacity[t]. A segment is as long as its longest lane; lanes that have fewer are
+ * padded with an atom beyond every cutoff (slot -1), which contributes exact zeros.
  */
 #ifndef NNP_BLOCK_IMPL_H
 #define NNP_BLOCK_IMPL_H
@@ -52,7 +52,7 @@ static inline nnp_span nnp_block_span(const nnp_block* b, int part)
 }
 
 /* Loop over all neighbours n of block b. */
-#define NNP_EACH_PART(b, part)                  for (int part = 0; part < 2 * (b)->n_species; ++part)
+#define NNP_EACH_PART(b, part) for (int part = 0; part < 2 * (b)->n_species; ++part)
 #define NNP_EACH_NEIGHBOUR(b, part, n)                                                                       \
     for (int n = nnp_block_span(b, part).lo, n##_end = nnp_block_span(b, part).hi; n < n##_end; ++n)
 

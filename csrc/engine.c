@@ -3,8 +3,9 @@
 #include "nnp_threads.h"
 #include <math.h>
 
-nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const void* packed, const nnp_system* system,
-                         const nnp_plan* plan, const nnp_scratch* scratch, int n_threads, const nnp_pairs* out)
+nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const void* packed,
+                         const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
+                         int n_threads, const nnp_pairs* out)
 {
     nnp_clash first = {-1, -1};
     const int batch = 4, n_batches = (plan->n_blocks + batch - 1) / batch;
@@ -49,8 +50,8 @@ int nnp_check_species(const nnp_model* model, int n, const int* species)
     return NNP_OK;
 }
 
-/* exp(x) and products of three of them stay finite in the working precision while |x| and the sum of the positive
- * ones are below these. */
+/* exp(x) and products of three of them stay finite in the working precision while |x| and the sum of the
+ * positive ones are below these. */
 static double exponent_limit(int precision) { return precision == NNP_F32 ? 80 : 700; }
 
 static double positive(double x) { return x > 0 ? x : 0; }
@@ -68,7 +69,8 @@ int nnp_check_exponents(const nnp_model* model, const double* theta, int precisi
             most = fmax(most, positive(t[0]) + positive(t[1]) + positive(t[2]));
         }
         if (!(most <= limit))
-            return nnp_fail(NNP_ERR_DIVERGED, "species %s: exponents reach %g (largest, or a + b + beta), %s holds %g",
+            return nnp_fail(NNP_ERR_DIVERGED,
+                            "species %s: exponents reach %g (largest, or a + b + beta), %s holds %g",
                             model->species[s], most, precision == NNP_F32 ? "float32" : "float64", limit);
     }
     return NNP_OK;
@@ -80,14 +82,17 @@ double nnp_clash_distance(const nnp_model* model, int precision)
     if (!model->msr || !(model->rs > 0)) return least;
     double most = 1e-300;
     for (int s = 0; s < model->n_species; ++s)
-        for (int64_t i = model->msr[s].alpha; i < model->msr[s].triplet; ++i) most = fmax(most, fabs(model->theta[i]));
+        for (int64_t i = model->msr[s].alpha; i < model->msr[s].triplet; ++i)
+            most = fmax(most, fabs(model->theta[i]));
     /* x(r) grows without bound towards r = 0: bisect |alpha| x(r) = limit */
     double a, b, c, low = 0, high = model->rs;
     nnp_short_range_coefficients(model, &a, &b, &c);
     for (int i = 0; i < 60; ++i) {
         const double r = 0.5 * (low + high);
-        if (most * (a / r + b * pow(r, 30) + c) > exponent_limit(precision)) low = r;
-        else high = r;
+        if (most * (a / r + b * pow(r, 30) + c) > exponent_limit(precision))
+            low = r;
+        else
+            high = r;
     }
     return fmax(least, high);
 }

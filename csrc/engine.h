@@ -6,8 +6,9 @@
 #include "neigh.h"
 
 /* All blocks of a plan. Returns the clash of the lowest row, or row -1. */
-nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const void* packed, const nnp_system* system,
-                         const nnp_plan* plan, const nnp_scratch* scratch, int n_threads, const nnp_pairs* out);
+nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const void* packed,
+                         const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
+                         int n_threads, const nnp_pairs* out);
 
 /* sum of v[i * stride], i < n, in fixed blocks of 256: the same bits whatever the threads */
 double nnp_block_sum(const double* v, int n, int stride);

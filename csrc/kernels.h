@@ -1,8 +1,9 @@
 /* kernels.h - the vectorised kernels as the rest of the core sees them: one table per precision and
  * instruction set, compiled from kernels_impl.h.
  *
- * A block is NNP_W centres of one species, one a SIMD lane. Whatever is computed for a centre depends on its own
- * neighbours in their listed order alone, so neither the number of threads nor the make-up of blocks changes a bit.
+ * A block is NNP_W centres of one species, one a SIMD lane. Whatever is computed for a centre depends on its
+ * own neighbours in their listed order alone, so neither the number of threads nor the make-up of blocks
+ * changes a bit.
  */
 #ifndef NNP_KERNELS_H
 #define NNP_KERNELS_H
@@ -21,7 +22,7 @@ typedef struct nnp_system {
 
 /* Rows grouped into blocks: same species, similar numbers of neighbours. */
 typedef struct nnp_plan {
-    int width;          /* lanes of a block */
+    int width; /* lanes of a block */
     int n_species;
     int n_blocks;
     int* rows;          /* [n_blocks][width], -1 pads */
@@ -46,7 +47,9 @@ typedef struct nnp_tangent {
     double c;             /* dL/dE */
 } nnp_tangent;
 
-typedef struct nnp_clash { int row, atom; } nnp_clash; /* two atoms closer than system->clash; row -1: none */
+typedef struct nnp_clash {
+    int row, atom;
+} nnp_clash; /* two atoms closer than system->clash; row -1: none */
 
 typedef struct nnp_kernels {
     const char* isa;
@@ -58,14 +61,16 @@ typedef struct nnp_kernels {
     /* blocks [b0, b1) */
     nnp_clash (*evaluate)(const nnp_model* model, const void* packed, const nnp_system* system,
                           const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_pairs* out);
-    /* adds d/dtheta sum_rows (c energy + d energy/dt) of blocks [b0, b1) to acc [n_parameters][width] nnp_real */
-    void (*gradient)(const nnp_model* model, const void* packed, const nnp_system* system, const nnp_plan* plan,
-                     int b0, int b1, void* scratch, const nnp_tangent* tangent, void* acc);
+    /* adds d/dtheta sum_rows (c energy + d energy/dt) of blocks [b0, b1) to acc [n_parameters][width]
+     * nnp_real */
+    void (*gradient)(const nnp_model* model, const void* packed, const nnp_system* system,
+                     const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_tangent* tangent,
+                     void* acc);
     /* grad[i] += sum of lanes of acc[i] */
     void (*reduce)(int64_t n, const void* acc, double* grad);
     /* F_i = sum_(own row) g - sum_(reverse) g for rows [i0, i1); f is [n][3], overwritten */
-    void (*gather)(const nnp_system* system, const int64_t* reverse_first, const int64_t* reverse, const void* g,
-                   int i0, int i1, double* f);
+    void (*gather)(const nnp_system* system, const int64_t* reverse_first, const int64_t* reverse,
+                   const void* g, int i0, int i1, double* f);
     /* the same for a list whose atoms are not all rows: f [n_total][3] of atoms, added to; one thread */
     void (*scatter)(const nnp_system* system, const void* g, double* f);
     /* g of entry p as doubles */
@@ -74,13 +79,14 @@ typedef struct nnp_kernels {
     void (*rotate)(int n, const void* q, const void* x, void* y, int transpose, int lo, int hi);
 } nnp_kernels;
 
-/* The table in use for a precision (NNP_F64, NNP_F32); chosen once by CPU and NNPCORE_ISA. NULL sets an error:
- * NNPCORE_ISA names nothing this machine has. */
+/* The table in use for a precision (NNP_F64, NNP_F32); chosen once by CPU and NNPCORE_ISA. NULL sets an
+ * error: NNPCORE_ISA names nothing this machine has. */
 const nnp_kernels* nnp_get_kernels(int precision);
 
 /* Plan of a system for a table's width: rows sorted by species and number of neighbours nearer than near, in
  * chunks of 512 consecutive rows, so that lanes are alike and memory stays local. */
-int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int width, double near, int n_threads);
+int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int width, double near,
+                   int n_threads);
 void nnp_plan_clear(nnp_plan* plan);
 
 /* Scratch for n_threads threads, allocated before any parallel region. */
@@ -89,8 +95,8 @@ typedef struct nnp_scratch {
     size_t capacity, bytes; /* bytes of one thread */
 } nnp_scratch;
 
-int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model, int max_neighbours,
-                        int training, int n_threads);
+int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model,
+                        int max_neighbours, int training, int n_threads);
 
 /* A, B, C of x(r) = A/r + B r^30 + C below Rs > 0: value, slope and curvature of the cosine at Rs. */
 void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, double* c);

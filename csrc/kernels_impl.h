@@ -1,4 +1,5 @@
-/* kernels_impl.h - one nnp_kernels table; NNP_REAL_BITS, NNP_ISA and NNP_TABLE are set by the including file. */
+/* kernels_impl.h - one nnp_kernels table; NNP_REAL_BITS, NNP_ISA and NNP_TABLE are set by the including file.
+ */
 #if defined(__GNUC__) && !defined(__clang__)
 #if NNP_ISA == 2
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512")
@@ -20,13 +21,15 @@ static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int tr
         size_t n3 = 0;
         for (int c = 0; c < nnp_n_channels(model->n_species); ++c) n3 += (size_t)model->msr[i].n3[c];
         const size_t nf = (size_t)model->msr[i].n_fingerprints;
-        size_t vecs = (11 + nf) * n + 3 * nf + 4 * n3 * m + (n3 + 2) * m * m / 2 + net_scratch(&model->net[i]);
+        size_t vecs =
+            (11 + nf) * n + 3 * nf + 4 * n3 * m + (n3 + 2) * m * m / 2 + net_scratch(&model->net[i]);
         if (training) vecs += 8 * n + 12 * nf + 8 * m;
         if (vecs > largest) largest = vecs;
     }
     const size_t vecs = largest + 10 * n + (size_t)model->n_baseline * 2 * n;
     const size_t pieces = 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
-    return vecs * sizeof(nnp_vec) + s * s * sizeof(nnp_triplets) + (3 + 2 * NNP_W) * s * sizeof(int) + pieces * 64;
+    return vecs * sizeof(nnp_vec) + s * s * sizeof(nnp_triplets) + (3 + 2 * NNP_W) * s * sizeof(int) +
+           pieces * 64;
 }
 
 static void kernels_pack(const nnp_model* model, const double* theta, void* packed)
@@ -41,7 +44,8 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
     for (int i = b0; i < b1; ++i) {
         nnp_arena arena = {(char*)scratch};
         nnp_block b;
-        const nnp_clash clash = block_gather(&b, &arena, system, plan, i, nnp_near_cutoff(model), model->cutoff);
+        const nnp_clash clash =
+            block_gather(&b, &arena, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         if (first.row < 0) first = clash;
         nnp_vec energy = baseline_evaluate(model, &b, &arena);
         nnp_vec* inputs = NULL;
@@ -61,7 +65,8 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
 }
 
 static void kernels_gradient(const nnp_model* model, const void* packed, const nnp_system* system,
-                             const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_tangent* tangent, void* acc)
+                             const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_tangent* tangent,
+                             void* acc)
 {
     for (int i = b0; i < b1; ++i) {
         nnp_arena arena = {(char*)scratch};
@@ -130,7 +135,8 @@ static void rotate_rows(int n, const nnp_real* q, const nnp_real* x, nnp_real* y
     for (int i = lo; i < hi; ++i) {
         const nnp_real* const row = q + (int64_t)i * n;
         nnp_vec sum = nnp_splat(0);
-        for (int k = 0; k < whole; k += NNP_W) sum += (nnp_vec)(*(const nnp_loose*)(row + k) * *(const nnp_loose*)(x + k));
+        for (int k = 0; k < whole; k += NNP_W)
+            sum += (nnp_vec)(*(const nnp_loose*)(row + k) * *(const nnp_loose*)(x + k));
         double rest = nnp_lane_sum(sum);
         for (int k = whole; k < n; ++k) rest += (double)(row[k] * x[k]);
         y[i] = (nnp_real)rest;
@@ -152,11 +158,14 @@ static void rotate_columns(int n, const nnp_real* q, const nnp_real* x, nnp_real
 
 static void kernels_rotate(int n, const void* q, const void* x, void* y, int transpose, int lo, int hi)
 {
-    (transpose ? rotate_columns : rotate_rows)(n, (const nnp_real*)q, (const nnp_real*)x, (nnp_real*)y, lo, hi);
+    (transpose ? rotate_columns : rotate_rows)(n, (const nnp_real*)q, (const nnp_real*)x, (nnp_real*)y, lo,
+                                               hi);
 }
 
 const nnp_kernels NNP_TABLE = {
-    NNP_ISA == 2 ? "avx512" : NNP_ISA == 1 ? "avx2" : "baseline",
+    NNP_ISA == 2   ? "avx512"
+    : NNP_ISA == 1 ? "avx2"
+                   : "baseline",
     NNP_W,
     NNP_REAL_BITS / 8,
     kernels_scratch,

@@ -118,10 +118,12 @@ static int make(nnp_md* md, const nnp_options* options, const nnp_md_system* sys
     if (!status) status = allocate(md, system->n);
     if (status) return status;
     md->skin = nnp_work_skin(md->work);
-    md->threads = nnp_work_threads(md->work);
+    md->threads = 1;
     md->list = nnp_work_list(md->work);
     copy_system(md, system);
-    return nnp_md_update(md);
+    status = nnp_md_update(md);
+    md->threads = nnp_work_threads(md->work); /* as many as are of use for the rows there now are */
+    return status;
 }
 
 int nnp_md_new(const nnp_model* model, const nnp_options* options, const nnp_md_system* system,

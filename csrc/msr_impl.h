@@ -1,8 +1,8 @@
 /* msr_impl.h - MSR fingerprints of a block of atoms, their forces, and the sweep of the loss gradient.
  *
- * Formulas and notation: math/msr.h. A channel is a pair of partner species t <= u; j runs over the near neighbours
- * of species t, k over those of u (k < j where t = u). Everything about one neighbour is computed once; the triplet
- * loops run over k, contiguous, with fused multiply-adds and one exp2.
+ * Formulas and notation: math/msr.h. A channel is a pair of partner species t <= u; j runs over the near
+ * neighbours of species t, k over those of u (k < j where t = u). Everything about one neighbour is computed
+ * once; the triplet loops run over k, contiguous, with fused multiply-adds and one exp2.
  */
 #ifndef NNP_MSR_IMPL_H
 #define NNP_MSR_IMPL_H
@@ -48,13 +48,13 @@ static nnp_near near_variables(const nnp_block* b, nnp_real rc3, nnp_arena* aren
     nnp_near v;
     near_take(&v, arena, block_size(b));
     for (int part = 0; part < 2 * b->n_species; part += 2) NNP_EACH_NEIGHBOUR(b, part, n)
-    {
-        nnp_cutoff_cos(b->r[n], rc3, &v.y[n], &v.dy[n]);
-        v.wx[n] = v.y[n] * b->ux[n];
-        v.wy[n] = v.y[n] * b->uy[n];
-        v.wz[n] = v.y[n] * b->uz[n];
-        v.gy[n] = v.gwx[n] = v.gwy[n] = v.gwz[n] = nnp_splat(0);
-    }
+        {
+            nnp_cutoff_cos(b->r[n], rc3, &v.y[n], &v.dy[n]);
+            v.wx[n] = v.y[n] * b->ux[n];
+            v.wy[n] = v.y[n] * b->uy[n];
+            v.wz[n] = v.y[n] * b->uz[n];
+            v.gy[n] = v.gwx[n] = v.gwy[n] = v.gwz[n] = nnp_splat(0);
+        }
     return v;
 }
 
@@ -132,8 +132,8 @@ static nnp_vec triplet_forward(const nnp_triplets* c, int f)
 }
 
 /* Factors and sums of channel (t, u); F3 into inputs[first ..]. Returns 0 if the channel has no triplet. */
-static int triplets_build(nnp_triplets* c, const nnp_block* b, const nnp_near* v, int t, int u, nnp_arena* arena,
-                          nnp_vec* inputs)
+static int triplets_build(nnp_triplets* c, const nnp_block* b, const nnp_near* v, int t, int u,
+                          nnp_arena* arena, nnp_vec* inputs)
 {
     c->same = t == u;
     c->n_pairs = c->same ? b->near[t] * (b->near[t] - 1) / 2 : b->near[t] * b->near[u];
@@ -163,7 +163,8 @@ static void side_backward(const nnp_triplets* c, const nnp_side* s, const nnp_ve
 }
 
 /* dE/dT of row j's pairs: sum_f d_f e (1 + beta T) S, halved once more for T = 1/2 (...); into g [end] */
-static void triplet_row_backward(const nnp_triplets* c, int j, int end, size_t first, const nnp_vec* d, nnp_vec* g)
+static void triplet_row_backward(const nnp_triplets* c, int j, int end, size_t first, const nnp_vec* d,
+                                 nnp_vec* g)
 {
     const nnp_vec* const t = c->t + first;
     for (int k = 0; k < end; ++k) g[k] = nnp_splat(0);
@@ -211,15 +212,15 @@ static void triplets_backward(const nnp_triplets* c, const nnp_near* v, const nn
 static void near_backward(nnp_block* b, const nnp_near* v)
 {
     for (int part = 0; part < 2 * b->n_species; part += 2) NNP_EACH_NEIGHBOUR(b, part, n)
-    {
-        const nnp_vec x = b->ux[n], y = b->uy[n], z = b->uz[n];
-        const nnp_vec along = x * v->gwx[n] + y * v->gwy[n] + z * v->gwz[n];
-        const nnp_vec q = v->y[n] * b->r_inv[n];
-        const nnp_vec radial = v->dy[n] * (v->gy[n] + along) - q * along;
-        b->gx[n] += radial * x + q * v->gwx[n];
-        b->gy[n] += radial * y + q * v->gwy[n];
-        b->gz[n] += radial * z + q * v->gwz[n];
-    }
+        {
+            const nnp_vec x = b->ux[n], y = b->uy[n], z = b->uz[n];
+            const nnp_vec along = x * v->gwx[n] + y * v->gwy[n] + z * v->gwz[n];
+            const nnp_vec q = v->y[n] * b->r_inv[n];
+            const nnp_vec radial = v->dy[n] * (v->gy[n] + along) - q * along;
+            b->gx[n] += radial * x + q * v->gwx[n];
+            b->gy[n] += radial * y + q * v->gwy[n];
+            b->gz[n] += radial * z + q * v->gwz[n];
+        }
 }
 
 static void msr_cutoff(const nnp_model* model, nnp_short_range sr, nnp_vec r, nnp_vec* x, nnp_vec* dx)
@@ -250,28 +251,28 @@ static void pairs_forward(const nnp_model* model, const nnp_real* theta, const n
     const nnp_real* alpha = theta + m->alpha;
     for (int t = 0, first = 0; t < b->n_species; alpha += m->n2[t], first += m->n2[t], ++t)
         for (int part = 2 * t; part < 2 * t + 2; ++part) NNP_EACH_NEIGHBOUR(b, part, n)
-        {
-            nnp_vec x, dx, f, df_dx;
-            msr_cutoff(model, sr, b->r[n], &x, &dx);
-            for (int a = 0; a < m->n2[t]; ++a) {
-                nnp_msr_pair(x, alpha[a], &f, &df_dx);
-                inputs[first + a] += f;
-                *df++ = df_dx * dx;
+            {
+                nnp_vec x, dx, f, df_dx;
+                msr_cutoff(model, sr, b->r[n], &x, &dx);
+                for (int a = 0; a < m->n2[t]; ++a) {
+                    nnp_msr_pair(x, alpha[a], &f, &df_dx);
+                    inputs[first + a] += f;
+                    *df++ = df_dx * dx;
+                }
             }
-        }
 }
 
 static void pairs_backward(const nnp_msr* m, nnp_block* b, const nnp_vec* d, const nnp_vec* df)
 {
     for (int t = 0, first = 0; t < b->n_species; first += m->n2[t], ++t)
         for (int part = 2 * t; part < 2 * t + 2; ++part) NNP_EACH_NEIGHBOUR(b, part, n)
-        {
-            nnp_vec radial = nnp_splat(0);
-            for (int a = 0; a < m->n2[t]; ++a) radial += d[first + a] * *df++;
-            b->gx[n] += radial * b->ux[n];
-            b->gy[n] += radial * b->uy[n];
-            b->gz[n] += radial * b->uz[n];
-        }
+            {
+                nnp_vec radial = nnp_splat(0);
+                for (int a = 0; a < m->n2[t]; ++a) radial += d[first + a] * *df++;
+                b->gx[n] += radial * b->ux[n];
+                b->gy[n] += radial * b->uy[n];
+                b->gz[n] += radial * b->uz[n];
+            }
 }
 
 static int msr_max_n2(const nnp_msr* m, int n_species)
@@ -282,7 +283,8 @@ static int msr_max_n2(const nnp_msr* m, int n_species)
     return most;
 }
 
-/* Energy of the block's atoms (without E0); adds their pair gradients to b; inputs G to out [n][stride] if wanted. */
+/* Energy of the block's atoms (without E0); adds their pair gradients to b; inputs G to out [n][stride] if
+ * wanted. */
 static nnp_vec msr_evaluate(const nnp_model* model, const nnp_real* theta, nnp_block* b, nnp_arena* arena,
                             nnp_vec** inputs_out)
 {

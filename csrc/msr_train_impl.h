@@ -1,7 +1,8 @@
-/* msr_train_impl.h - second sweep of the loss gradient: d/dtheta of sum_i (c E_i + dE_i/dt) along pair tangents.
+/* msr_train_impl.h - second sweep of the loss gradient: d/dtheta of sum_i (c E_i + dE_i/dt) along pair
+ * tangents.
  *
- * For every fingerprint F and its exponents phi one pass over neighbours and triplets accumulates F, dF/dt, dF/dphi
- * and d2F/dt dphi in registers; the network's adjoints p (of G) and q (of dG/dt) come afterwards:
+ * For every fingerprint F and its exponents phi one pass over neighbours and triplets accumulates F, dF/dt,
+ * dF/dphi and d2F/dt dphi in registers; the network's adjoints p (of G) and q (of dG/dt) come afterwards:
  *   dJ/dphi = p dG/dphi + q d(dG/dt)/dphi,   G = ln(F + f0) - mu,  dG/dt = F' / (F + f0)
  *           = [p - q F'/(F + f0)] F_phi / (F + f0) + q F'_phi / (F + f0),   dJ/dmu = -p.
  * Notation: dots are d/dt. With k = h' T., h' = e (1 + beta T):
@@ -46,7 +47,8 @@ static nnp_rates block_rates(const nnp_block* b, const nnp_system* system, const
             const int64_t p = b->slot[n * NNP_W + w];
             if (p < 0) continue;
             const int row = b->rows[w];
-            const double* const li = tangent->lambda + 3 * (int64_t)(system->centre ? system->centre[row] : row);
+            const double* const li =
+                tangent->lambda + 3 * (int64_t)(system->centre ? system->centre[row] : row);
             const double* const lj = tangent->lambda + 3 * (int64_t)system->index[p];
             for (int c = 0; c < 3; ++c) l[c][w] = (nnp_real)(li[c] - lj[c]);
         }
@@ -63,12 +65,12 @@ static nnp_rates block_rates(const nnp_block* b, const nnp_system* system, const
 static void near_rates(const nnp_block* b, const nnp_near* v, nnp_rates* rate)
 {
     for (int part = 0; part < 2 * b->n_species; part += 2) NNP_EACH_NEIGHBOUR(b, part, n)
-    {
-        rate->y[n] = v->dy[n] * rate->r[n];
-        rate->wx[n] = rate->y[n] * b->ux[n] + v->y[n] * rate->ux[n];
-        rate->wy[n] = rate->y[n] * b->uy[n] + v->y[n] * rate->uy[n];
-        rate->wz[n] = rate->y[n] * b->uz[n] + v->y[n] * rate->uz[n];
-    }
+        {
+            rate->y[n] = v->dy[n] * rate->r[n];
+            rate->wx[n] = rate->y[n] * b->ux[n] + v->y[n] * rate->ux[n];
+            rate->wy[n] = rate->y[n] * b->uy[n] + v->y[n] * rate->uy[n];
+            rate->wz[n] = rate->y[n] * b->uz[n] + v->y[n] * rate->uz[n];
+        }
 }
 
 /* dT/dt of every pair, in the order of triplet_t */
@@ -97,7 +99,8 @@ static nnp_side_rates side_rates_take(const nnp_side* s, nnp_arena* arena)
 }
 
 /* A. = a y. A, B. = b y. B of fingerprint f; clears the sums. */
-static void side_rates(const nnp_side* s, const nnp_triplets* c, int f, const nnp_vec* y_dot, nnp_side_rates* r)
+static void side_rates(const nnp_side* s, const nnp_triplets* c, int f, const nnp_vec* y_dot,
+                       nnp_side_rates* r)
 {
     const nnp_real a = c->abb[3 * f], b = c->abb[3 * f + 1];
     for (int n = 0; n < s->n; ++n) {
@@ -108,8 +111,8 @@ static void side_rates(const nnp_side* s, const nnp_triplets* c, int f, const nn
 }
 
 /* F_a, F_a. (F_b, F_b.) of one side: 1/2 sum y A P and its rate */
-static void side_sums(const nnp_side* s, int f, const nnp_vec* y, const nnp_vec* y_dot, const nnp_side_rates* r,
-                      nnp_sums* sums)
+static void side_sums(const nnp_side* s, int f, const nnp_vec* y, const nnp_vec* y_dot,
+                      const nnp_side_rates* r, nnp_sums* sums)
 {
     for (int n = 0; n < s->n; ++n) {
         const int i = f * s->n + n;
@@ -156,7 +159,7 @@ static nnp_sums triplet_sums(const nnp_triplets* c, int f, const nnp_vec* t_dot,
             qk[k] += h * a;
             pkd[k] += hd * b + h * bd;
             qkd[k] += hd * a + h * ad;
-            const nnp_vec value = a * p1 + b * q1;                     /* 2 h S */
+            const nnp_vec value = a * p1 + b * q1;                    /* 2 h S */
             const nnp_vec rate = ad * p1 + bd * q1 + a * p2 + b * q2; /* 2 (h S). */
             s.f += value;
             s.f_dot += rate;
@@ -180,8 +183,8 @@ static nnp_sums triplet_sums(const nnp_triplets* c, int f, const nnp_vec* t_dot,
 }
 
 /* Sums of all fingerprints of channel (t, u) into s[first ..]. Scratch is given back. */
-static void triplets_sums(nnp_triplets* c, const nnp_block* b, const nnp_near* v, const nnp_rates* rate, int t, int u,
-                          nnp_arena arena, nnp_sums* s)
+static void triplets_sums(nnp_triplets* c, const nnp_block* b, const nnp_near* v, const nnp_rates* rate,
+                          int t, int u, nnp_arena arena, nnp_sums* s)
 {
     c->same = t == u;
     c->n_pairs = c->same ? b->near[t] * (b->near[t] - 1) / 2 : b->near[t] * b->near[u];
@@ -201,27 +204,27 @@ static void triplets_sums(nnp_triplets* c, const nnp_block* b, const nnp_near* v
 }
 
 /* 2-body sums of channel by channel; alpha's derivatives in .a, .a_dot */
-static void pairs_sums(const nnp_model* model, const nnp_real* theta, const nnp_block* b, const nnp_rates* rate,
-                       nnp_sums* s)
+static void pairs_sums(const nnp_model* model, const nnp_real* theta, const nnp_block* b,
+                       const nnp_rates* rate, nnp_sums* s)
 {
     const nnp_msr* const m = &model->msr[b->species];
     const nnp_short_range sr = msr_short_range(model);
     const nnp_real* alpha = theta + m->alpha;
     for (int t = 0; t < b->n_species; alpha += m->n2[t], s += m->n2[t], ++t)
         for (int part = 2 * t; part < 2 * t + 2; ++part) NNP_EACH_NEIGHBOUR(b, part, n)
-        {
-            nnp_vec x, dx, f, df_dx, df_da, d2f;
-            msr_cutoff(model, sr, b->r[n], &x, &dx);
-            const nnp_vec x_dot = dx * rate->r[n];
-            for (int a = 0; a < m->n2[t]; ++a) {
-                nnp_msr_pair(x, alpha[a], &f, &df_dx);
-                nnp_msr_pair_alpha(x, f, df_dx, &df_da, &d2f);
-                s[a].f += f;
-                s[a].f_dot += df_dx * x_dot;
-                s[a].a += df_da;
-                s[a].a_dot += d2f * x_dot;
+            {
+                nnp_vec x, dx, f, df_dx, df_da, d2f;
+                msr_cutoff(model, sr, b->r[n], &x, &dx);
+                const nnp_vec x_dot = dx * rate->r[n];
+                for (int a = 0; a < m->n2[t]; ++a) {
+                    nnp_msr_pair(x, alpha[a], &f, &df_dx);
+                    nnp_msr_pair_alpha(x, f, df_dx, &df_da, &d2f);
+                    s[a].f += f;
+                    s[a].f_dot += df_dx * x_dot;
+                    s[a].a += df_da;
+                    s[a].a_dot += d2f * x_dot;
+                }
             }
-        }
 }
 
 /* acc += p dG/dphi + q d(dG/dt)/dphi for one exponent */
@@ -230,8 +233,9 @@ NNP_FN void add_exponent(nnp_vec* acc, nnp_vec p_eff, nnp_vec q_eff, nnp_vec f_p
     *acc += p_eff * f_phi + q_eff * f_dot_phi;
 }
 
-static void msr_gradient(const nnp_model* model, const nnp_real* theta, nnp_block* b, const nnp_system* system,
-                         const nnp_tangent* tangent, nnp_mask live, nnp_arena* arena, nnp_vec* acc)
+static void msr_gradient(const nnp_model* model, const nnp_real* theta, nnp_block* b,
+                         const nnp_system* system, const nnp_tangent* tangent, nnp_mask live,
+                         nnp_arena* arena, nnp_vec* acc)
 {
     const nnp_msr* const m = &model->msr[b->species];
     const int s = model->n_species, nf = m->n_fingerprints;
@@ -258,7 +262,8 @@ static void msr_gradient(const nnp_model* model, const nnp_real* theta, nnp_bloc
         g_dot[i] = sums[i].f_dot / (sums[i].f + NNP_MSR_FLOOR);
     }
     const nnp_vec c = nnp_where(live, nnp_splat((nnp_real)tangent->c));
-    net_gradient(&model->net[b->species], theta, g, g_dot, c, nnp_where(live, nnp_splat(NNP_R(1.0))), p, q, arena, acc);
+    net_gradient(&model->net[b->species], theta, g, g_dot, c, nnp_where(live, nnp_splat(NNP_R(1.0))), p, q,
+                 arena, acc);
     for (int i = 0; i < nf; ++i) {
         const nnp_vec inv = NNP_R(1.0) / (sums[i].f + NNP_MSR_FLOOR);
         const nnp_vec q_eff = q[i] * inv, p_eff = (p[i] - q[i] * g_dot[i]) * inv;

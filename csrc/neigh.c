@@ -247,7 +247,7 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
                                 : "x is NULL");
     if (!(cutoff > 0) || !(cutoff <= 1e7))
         return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: cutoff is %g, expected 0 < cutoff <= 1e7", cutoff);
-    n_threads = nnp_thread_count(n_threads);
+    n_threads = nnp_threads_for(n_threads, n);
     if (make_scratch(list)) return NNP_ERR_MEMORY;
     nnp_neigh_scratch* scratch = list->scratch;
     make_empty(list, NNP_OK);
@@ -296,10 +296,10 @@ static double refresh(nnp_neigh* list, const double* x, const int* order, int n_
 
 double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads)
 {
-    return refresh(list, x, list->order, nnp_thread_count(n_threads));
+    return refresh(list, x, list->order, nnp_threads_for(n_threads, list->n));
 }
 
 double nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads)
 {
-    return refresh(list, x, NULL, nnp_thread_count(n_threads));
+    return refresh(list, x, NULL, nnp_threads_for(n_threads, list->n));
 }

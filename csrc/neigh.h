@@ -1,7 +1,7 @@
 /* neigh.h - the core's own full neighbour list: explicit ghost images, atoms sorted in space.
  *
- * Rows are the n atoms in list order (sorted by cell, so that neighbours lie close in memory). Periodic images
- * that lie within the cutoff of the cell are ghost atoms n .. n_total-1, so that a pair vector is
+ * Rows are the n atoms in list order (sorted by cell, so that neighbours lie close in memory). Periodic
+ * images that lie within the cutoff of the cell are ghost atoms n .. n_total-1, so that a pair vector is
  * always x[index] - x[row] and no image arithmetic stands in a kernel.
  */
 #ifndef NNP_NEIGH_H
@@ -12,17 +12,18 @@
 typedef struct nnp_neigh {
     double cutoff; /* pairs with r < cutoff are listed (potential's cutoff + skin) */
     int n, n_ghost, n_total;
-    int* order;      /* [n] list order -> caller's order */
-    double* x;       /* [n_total][4] x, y, z, species (as a double); 64-byte aligned; atoms, then ghosts */
-    int* owner;      /* [n_ghost] row of the atom a ghost is an image of */
-    double* shift;   /* [n_total][3] x = caller's position + shift (wrapping of atoms; wrapping + image of ghosts) */
-    int* image;      /* [n_total][3] the same shift in lattice vectors: shift = image . cell, exactly integer */
-    int64_t* first;  /* [n+1] */
-    int* index;      /* [first[n]] indices into x; a row's order is fixed by positions in the caller's order */
+    int* order;    /* [n] list order -> caller's order */
+    double* x;     /* [n_total][4] x, y, z, species (as a double); 64-byte aligned; atoms, then ghosts */
+    int* owner;    /* [n_ghost] row of the atom a ghost is an image of */
+    double* shift; /* [n_total][3] x = caller's position + shift (wrapping of atoms; wrapping + image of
+                      ghosts) */
+    int* image;    /* [n_total][3] the same shift in lattice vectors: shift = image . cell, exactly integer */
+    int64_t* first; /* [n+1] */
+    int* index;     /* [first[n]] indices into x; a row's order is fixed by positions in the caller's order */
     int64_t* reverse_first; /* [n+1]; see reverse */
     int64_t* reverse;       /* list entries p whose atom (or ghost's owner) is row j stand in
                                reverse[reverse_first[j] .. reverse_first[j+1]), ascending */
-    double* x_built; /* [n][3] caller's positions (list order) at the build, for the skin test */
+    double* x_built;        /* [n][3] caller's positions (list order) at the build, for the skin test */
     size_t cap_n, cap_ghost, cap_pairs; /* private to neigh.c, and what it adds below */
     void* scratch;
 } nnp_neigh;

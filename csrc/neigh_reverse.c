@@ -115,7 +115,7 @@ int nnp_neigh_reverse(nnp_neigh* list, int n_threads)
         nnp_reserve(&scratch->mask, &scratch->cap_mask, n_blocks, sizeof(uint64_t)))
         return NNP_ERR_MEMORY;
     memcpy(list->reverse_first, list->first, ((size_t)n + 1) * sizeof(int64_t));
-    n_threads = nnp_thread_count(n_threads);
+    n_threads = nnp_threads_for(n_threads, list->n);
     if (n_threads > n_blocks) n_threads = n_blocks;
     plan plan = {1, 0, scratch->mask};
     if (n_threads > 1) {

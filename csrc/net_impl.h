@@ -8,8 +8,8 @@
 #include "block_impl.h"
 
 /* out[q] += sum_i w[i si + q sq] in[i] for Q columns whose accumulators stay in registers. */
-NNP_FN void matvec_columns(const nnp_real* w, int64_t si, int64_t sq, int n_in, const nnp_vec* in, nnp_vec* out,
-                           const int Q)
+NNP_FN void matvec_columns(const nnp_real* w, int64_t si, int64_t sq, int n_in, const nnp_vec* in,
+                           nnp_vec* out, const int Q)
 {
     nnp_vec acc[8];
     for (int q = 0; q < Q; ++q) acc[q] = out[q];
@@ -18,21 +18,39 @@ NNP_FN void matvec_columns(const nnp_real* w, int64_t si, int64_t sq, int n_in, 
     for (int q = 0; q < Q; ++q) out[q] = acc[q];
 }
 
-/* out [n_out] += w in [n_in], w strided by si over inputs and sq over outputs: the matrix or its transpose. */
-static void matvec(const nnp_real* w, int64_t si, int64_t sq, int n_in, int n_out, const nnp_vec* in, nnp_vec* out)
+/* out [n_out] += w in [n_in], w strided by si over inputs and sq over outputs: the matrix or its transpose.
+ */
+static void matvec(const nnp_real* w, int64_t si, int64_t sq, int n_in, int n_out, const nnp_vec* in,
+                   nnp_vec* out)
 {
     int left = n_out;
     for (int parts = (n_out + 7) / 8; parts > 0; --parts) { /* 25 = 7 + 6 + 6 + 6: no short tail */
         const int q = (left + parts - 1) / parts;
         switch (q) {
-        case 1: matvec_columns(w, si, sq, n_in, in, out, 1); break;
-        case 2: matvec_columns(w, si, sq, n_in, in, out, 2); break;
-        case 3: matvec_columns(w, si, sq, n_in, in, out, 3); break;
-        case 4: matvec_columns(w, si, sq, n_in, in, out, 4); break;
-        case 5: matvec_columns(w, si, sq, n_in, in, out, 5); break;
-        case 6: matvec_columns(w, si, sq, n_in, in, out, 6); break;
-        case 7: matvec_columns(w, si, sq, n_in, in, out, 7); break;
-        default: matvec_columns(w, si, sq, n_in, in, out, 8); break;
+        case 1:
+            matvec_columns(w, si, sq, n_in, in, out, 1);
+            break;
+        case 2:
+            matvec_columns(w, si, sq, n_in, in, out, 2);
+            break;
+        case 3:
+            matvec_columns(w, si, sq, n_in, in, out, 3);
+            break;
+        case 4:
+            matvec_columns(w, si, sq, n_in, in, out, 4);
+            break;
+        case 5:
+            matvec_columns(w, si, sq, n_in, in, out, 5);
+            break;
+        case 6:
+            matvec_columns(w, si, sq, n_in, in, out, 6);
+            break;
+        case 7:
+            matvec_columns(w, si, sq, n_in, in, out, 7);
+            break;
+        default:
+            matvec_columns(w, si, sq, n_in, in, out, 8);
+            break;
         }
         w += q * sq;
         out += q;
@@ -95,11 +113,12 @@ static void net_accumulate(const nnp_net* net, int l, const nnp_vec* h, const nn
     for (int o = 0; o < n_out; ++o) acc[net->bias[l] + o] += p[o];
 }
 
-/* Reverse sweep of J = c energy + one d energy/dt along the input tangent t0 [width[0]]; one is 1 in lanes that
- * hold an atom, else 0 (as is c). Adds dJ/dtheta to acc; p0 = dJ/d in, q0 = dJ/d t0 = d energy/d in. With h = tanh z, t = (1 - h^2) z':
- *   adj(z') = (1 - h^2) adj(t),  adj(z) = (1 - h^2) [adj(h) - 2 h z' adj(t)]. */
-static void net_gradient(const nnp_net* net, const nnp_real* theta, const nnp_vec* in, const nnp_vec* t0, nnp_vec c,
-                         nnp_vec one, nnp_vec* p0, nnp_vec* q0, nnp_arena* arena, nnp_vec* acc)
+/* Reverse sweep of J = c energy + one d energy/dt along the input tangent t0 [width[0]]; one is 1 in lanes
+ * that hold an atom, else 0 (as is c). Adds dJ/dtheta to acc; p0 = dJ/d in, q0 = dJ/d t0 = d energy/d in.
+ * With h = tanh z, t = (1 - h^2) z': adj(z') = (1 - h^2) adj(t),  adj(z) = (1 - h^2) [adj(h) - 2 h z'
+ * adj(t)]. */
+static void net_gradient(const nnp_net* net, const nnp_real* theta, const nnp_vec* in, const nnp_vec* t0,
+                         nnp_vec c, nnp_vec one, nnp_vec* p0, nnp_vec* q0, nnp_arena* arena, nnp_vec* acc)
 {
     nnp_vec *h[NNP_MAX_LAYERS + 1], *t[NNP_MAX_LAYERS + 1], *dz[NNP_MAX_LAYERS + 1];
     h[0] = (nnp_vec*)in;
@@ -115,7 +134,8 @@ static void net_gradient(const nnp_net* net, const nnp_real* theta, const nnp_ve
         for (int o = 0; o < n_out; ++o) dz[l + 1][o] = nnp_splat(0);
         matvec(theta + net->weight[l], n_out, 1, n_in, n_out, t[l], dz[l + 1]);
         const nnp_real bent = net->activation[l] == NNP_ACT_TANH ? NNP_R(1.0) : NNP_R(0.0);
-        for (int o = 0; o < n_out; ++o) t[l + 1][o] = (NNP_R(1.0) - bent * h[l + 1][o] * h[l + 1][o]) * dz[l + 1][o];
+        for (int o = 0; o < n_out; ++o)
+            t[l + 1][o] = (NNP_R(1.0) - bent * h[l + 1][o] * h[l + 1][o]) * dz[l + 1][o];
     }
 
     nnp_vec *p = nnp_take_vec(arena, 1), *q = nnp_take_vec(arena, 1);

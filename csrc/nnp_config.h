@@ -1,9 +1,9 @@
 /* nnp_config.h - the dialect shared by the C library, NVRTC and the CPU emulator.
  *
- * Everything under csrc/math/ is written in the common subset of C11 and C++17 on the type nnp_vec: on the CPU a
- * SIMD vector whose lanes are different central atoms, on the GPU (one thread, one atom) a plain number.
- * Only + - * / and the functions declared here touch it; branches are nnp_select(). Real literals go through
- * NNP_R(). NNP_REAL_BITS (32 or 64) selects the working precision.
+ * Everything under csrc/math/ is written in the common subset of C11 and C++17 on the type nnp_vec: on the
+ * CPU a SIMD vector whose lanes are different central atoms, on the GPU (one thread, one atom) a plain
+ * number. Only + - * / and the functions declared here touch it; branches are nnp_select(). Real literals go
+ * through NNP_R(). NNP_REAL_BITS (32 or 64) selects the working precision.
  */
 #ifndef NNP_CONFIG_H
 #define NNP_CONFIG_H

@@ -44,11 +44,11 @@ typedef struct nnp_net {
  * 2-body channels t = 0..S-1, then 3-body channels c = 0..S(S+1)/2-1. */
 typedef struct nnp_msr {
     int n_fingerprints;
-    int* n2;          /* [S] */
-    int* n3;          /* [S(S+1)/2] */
-    int64_t alpha;    /* offset in theta of alpha [sum n2] */
-    int64_t triplet;  /* offset in theta of (a, b, beta) [sum n3][3] */
-    int64_t mu;       /* offset in theta of mu [n_fingerprints] */
+    int* n2;         /* [S] */
+    int* n3;         /* [S(S+1)/2] */
+    int64_t alpha;   /* offset in theta of alpha [sum n2] */
+    int64_t triplet; /* offset in theta of (a, b, beta) [sum n3][3] */
+    int64_t mu;      /* offset in theta of mu [n_fingerprints] */
 } nnp_msr;
 
 enum { NNP_BASELINE_SW = 0, NNP_BASELINE_LJ = 1, NNP_BASELINE_ZBL = 2 };
@@ -65,18 +65,18 @@ typedef struct nnp_baseline {
 struct nnp_model {
     int method;
     int n_species;
-    char (*species)[8];    /* [S] element symbols */
-    int* atomic_number;    /* [S] */
-    double* mass;          /* [S] amu */
-    double* e0;            /* [S] eV */
-    double cutoff;         /* largest of all below */
-    double rc, rc3, rs;    /* MSR: R_c, R_c' <= R_c, R_s (0: no short-range branch) */
-    nnp_net* net;          /* [S], NULL for a baseline alone */
-    nnp_msr* msr;          /* [S], NULL unless MSR */
+    char (*species)[8]; /* [S] element symbols */
+    int* atomic_number; /* [S] */
+    double* mass;       /* [S] amu */
+    double* e0;         /* [S] eV */
+    double cutoff;      /* largest of all below */
+    double rc, rc3, rs; /* MSR: R_c, R_c' <= R_c, R_s (0: no short-range branch) */
+    nnp_net* net;       /* [S], NULL for a baseline alone */
+    nnp_msr* msr;       /* [S], NULL unless MSR */
     int n_baseline;
     nnp_baseline* baseline;
     int64_t n_parameters;
-    double* theta;         /* [n_parameters] */
+    double* theta; /* [n_parameters] */
 };
 
 static inline int nnp_n_channels(int n_species) { return n_species * (n_species + 1) / 2; }
@@ -87,5 +87,8 @@ static inline int nnp_channel(int n_species, int t, int u) /* t <= u */
 
 /* Threads to use now for n_threads as the user gave it (0: default); ask before every parallel region. */
 int nnp_thread_count(int n_threads);
+
+/* The same for work on n_atoms atoms: no more threads than have enough to do. */
+int nnp_threads_for(int n_threads, int n_atoms);
 
 #endif /* NNP_INTERNAL_H */

@@ -75,7 +75,8 @@ NNP_FN double nnp_lane_sum(nnp_vec a)
     return s;
 }
 
-/* bits of an integral double/float as the exponent field: 2^n for the n that rounding left in u = n + magic */
+/* bits of an integral double/float as the exponent field: 2^n for the n that rounding left in u = n + magic
+ */
 #if NNP_REAL_BITS == 64
 #define NNP_ROUND_MAGIC 6755399441055744.0 /* 1.5 * 2^52 */
 #define NNP_MANTISSA    52
@@ -84,7 +85,10 @@ NNP_FN double nnp_lane_sum(nnp_vec a)
 #define NNP_MANTISSA    23
 #endif
 
-NNP_FN nnp_vec nnp_scale2(nnp_vec p, nnp_vec u) { return (nnp_vec)((nnp_mask)p + ((nnp_mask)u << NNP_MANTISSA)); }
+NNP_FN nnp_vec nnp_scale2(nnp_vec p, nnp_vec u)
+{
+    return (nnp_vec)((nnp_mask)p + ((nnp_mask)u << NNP_MANTISSA));
+}
 
 #else
 #error "nnpcore needs the vector extensions of GCC or Clang"

@@ -143,8 +143,7 @@ NNP_API int nnp_compute(const nnp_model* model, nnp_workspace* work, int n_total
 /* Own list. cell is [3][3], one lattice vector a row, or NULL for an isolated system;
  * pbc is [3] booleans or NULL for all true. Cells smaller than the cutoff are handled. */
 NNP_API int nnp_compute_cell(const nnp_model* model, nnp_workspace* work, int n, const int* species,
-                             const double* x, const double* cell, const int* pbc,
-                             const nnp_results* results);
+                             const double* x, const double* cell, const int* pbc, const nnp_results* results);
 
 /* ---- loss gradient ------------------------------------------------------------------------ */
 
@@ -184,12 +183,14 @@ NNP_API int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, cons
                                  const int* frames, double* terms, double* grad);
 
 /* One random projection of the loss' Gauss-Newton matrix per frame: rows is [n_batch][n_parameters], row q is
- * h_q = sum_r v_r sqrt(w_r) d(residual r)/dtheta over frame q's residuals r, v_r = +-1 from (seed, frame, r), so that
- * the mean of h h^T over seeds is half the second derivative of a square loss without its residual term. */
+ * h_q = sum_r v_r sqrt(w_r) d(residual r)/dtheta over frame q's residuals r, v_r = +-1 from (seed, frame, r),
+ * so that the mean of h h^T over seeds is half the second derivative of a square loss without its residual
+ * term. */
 NNP_API int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                                const int* frames, uint64_t seed, double* rows);
 
-/* y = Q x (transpose: Q^T x), q [n][n], x and y [n] and apart: what an optimiser in a rotated basis does each step. */
+/* y = Q x (transpose: Q^T x), q [n][n], x and y [n] and apart: what an optimiser in a rotated basis does each
+ * step. */
 NNP_API int nnp_rotate(int n, const float* q, const float* x, float* y, int transpose, int n_threads);
 
 /* Predictions for the frames listed, one after the other; each may be NULL. Overwritten, not added to.
@@ -290,8 +291,9 @@ NNP_API int nnp_rdf_add(nnp_rdf* rdf, int n, const int* species, const double* x
                         const int* pbc, int n_threads);
 enum { NNP_RDF_BLOCKS = 32 };
 
-/* counts is [NNP_RDF_BLOCKS][n_species][n_species][n_bins]: frames in consecutive blocks of L, the smallest power
- * of 2 for which all fit, for error estimates; samples [1] frames added; inverse_volume [1] their sum of 1/V, A^-3. */
+/* counts is [NNP_RDF_BLOCKS][n_species][n_species][n_bins]: frames in consecutive blocks of L, the smallest
+ * power of 2 for which all fit, for error estimates; samples [1] frames added; inverse_volume [1] their sum
+ * of 1/V, A^-3. */
 NNP_API int nnp_rdf_get(const nnp_rdf* rdf, int64_t* counts, int64_t* samples, double* inverse_volume);
 NNP_API int nnp_rdf_set(nnp_rdf* rdf, const int64_t* counts, int64_t samples, double inverse_volume);
 
@@ -309,8 +311,8 @@ NNP_API int nnp_neighbor_list_new(int n, const double* x, const double* cell, co
 NNP_API void nnp_neighbor_list_free(nnp_neighbor_list* list);
 NNP_API int64_t nnp_neighbor_list_count(const nnp_neighbor_list* list); /* n_pairs */
 
-/* In the caller's numbering, ascending i: i, j, d [n_pairs]; vectors [n_pairs][3] = x_j - x_i + shifts . cell;
- * shifts [n_pairs][3] lattice vectors. Each may be NULL. */
+/* In the caller's numbering, ascending i: i, j, d [n_pairs]; vectors [n_pairs][3] = x_j - x_i + shifts .
+ * cell; shifts [n_pairs][3] lattice vectors. Each may be NULL. */
 NNP_API int nnp_neighbor_list_pairs(const nnp_neighbor_list* list, int n_threads, int* i, int* j, double* d,
                                     double* vectors, int* shifts);
 

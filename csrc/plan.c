@@ -8,8 +8,8 @@ enum { CHUNK = 512 };
 
 double nnp_near_cutoff(const nnp_model* model) { return model->msr ? model->rc3 : model->cutoff; }
 
-int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model, int max_neighbours,
-                        int training, int n_threads)
+int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model,
+                        int max_neighbours, int training, int n_threads)
 {
     scratch->bytes = (k->scratch_bytes(model, max_neighbours, training) + 4095) / 4096 * 4096;
     return nnp_reserve(&scratch->base, &scratch->capacity, scratch->bytes * (size_t)n_threads, 1);
@@ -82,7 +82,8 @@ static int fill_chunk(nnp_plan* plan, const nnp_system* s, int lo, int hi, const
                 int count = (int)(end - first);
                 if (ns > 1) {
                     count = 0;
-                    for (int64_t p = first; p < end; ++p) count += (int)s->x[4 * (int64_t)s->index[p] + 3] == t;
+                    for (int64_t p = first; p < end; ++p)
+                        count += (int)s->x[4 * (int64_t)s->index[p] + 3] == t;
                 }
                 if (count > capacity[t]) capacity[t] = count;
             }
@@ -94,7 +95,8 @@ static int fill_chunk(nnp_plan* plan, const nnp_system* s, int lo, int hi, const
     return most;
 }
 
-int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int width, double near, int n_threads)
+int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int width, double near,
+                   int n_threads)
 {
     const int n = system->n, n_chunks = (n + CHUNK - 1) / CHUNK;
     int* const sorted = (int*)nnp_alloc((size_t)n + 1, sizeof(int));
@@ -106,20 +108,25 @@ int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int 
     }
 #pragma omp parallel for schedule(dynamic, 4) num_threads(n_threads) if (n_threads > 1 && n_chunks > 8)
     for (int c = 0; c < n_chunks; ++c)
-        block[c + 1] = sort_chunk(system, c * CHUNK, c * CHUNK + CHUNK < n ? c * CHUNK + CHUNK : n, width, near, sorted);
+        block[c + 1] =
+            sort_chunk(system, c * CHUNK, c * CHUNK + CHUNK < n ? c * CHUNK + CHUNK : n, width, near, sorted);
     block[0] = 0;
     for (int c = 0; c < n_chunks; ++c) block[c + 1] += block[c];
     plan->width = width;
     plan->n_species = n_species;
     plan->n_blocks = block[n_chunks];
-    int status = nnp_reserve(&plan->rows, &plan->cap_rows, (size_t)plan->n_blocks * (size_t)width, sizeof(int));
+    int status =
+        nnp_reserve(&plan->rows, &plan->cap_rows, (size_t)plan->n_blocks * (size_t)width, sizeof(int));
     if (!status)
-        status = nnp_reserve(&plan->capacity, &plan->cap_capacity, (size_t)plan->n_blocks * (size_t)n_species, sizeof(int));
+        status = nnp_reserve(&plan->capacity, &plan->cap_capacity, (size_t)plan->n_blocks * (size_t)n_species,
+                             sizeof(int));
     int most = 0;
     if (!status) {
-#pragma omp parallel for schedule(dynamic, 4) num_threads(n_threads) reduction(max : most) if (n_threads > 1 && n_chunks > 8)
+#pragma omp parallel for schedule(dynamic, 4) num_threads(n_threads)                                         \
+    reduction(max : most) if (n_threads > 1 && n_chunks > 8)
         for (int c = 0; c < n_chunks; ++c) {
-            const int m = fill_chunk(plan, system, c * CHUNK, c * CHUNK + CHUNK < n ? c * CHUNK + CHUNK : n, sorted, block[c]);
+            const int m = fill_chunk(plan, system, c * CHUNK, c * CHUNK + CHUNK < n ? c * CHUNK + CHUNK : n,
+                                     sorted, block[c]);
             if (m > most) most = m;
         }
         plan->max_neighbours = most;

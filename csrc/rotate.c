@@ -6,7 +6,8 @@ enum { SLICE = 128 }; /* a multiple of every vector width */
 
 int nnp_rotate(int n, const float* q, const float* x, float* y, int transpose, int n_threads)
 {
-    if (n < 0 || (n && (!q || !x || !y))) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_rotate: a NULL argument or n < 0");
+    if (n < 0 || (n && (!q || !x || !y)))
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_rotate: a NULL argument or n < 0");
     const nnp_kernels* const k = nnp_get_kernels(NNP_F32);
     if (!k) return NNP_ERR_ARGUMENT;
     const int threads = nnp_thread_count(n_threads), n_slices = (n + SLICE - 1) / SLICE;

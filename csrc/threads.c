@@ -1,7 +1,7 @@
 /* threads.c - how many threads a call may use; a child of fork() gets one.
  *
- * libgomp's pool does not survive fork(): a child that enters a parallel region after its parent did hangs for ever.
- * Results do not depend on the number of threads, so a serial child is right.
+ * libgomp's pool does not survive fork(): a child that enters a parallel region after its parent did hangs
+ * for ever. Results do not depend on the number of threads, so a serial child is right.
  */
 #include "nnp_internal.h"
 #include "nnp_threads.h"
@@ -29,3 +29,12 @@ int nnp_thread_count(int n_threads)
 int nnp_thread_count(int n_threads) { return n_threads > 0 ? n_threads : omp_get_max_threads(); }
 
 #endif
+
+/* Starting and joining threads costs some microseconds, an atom about one. */
+enum { ATOMS_PER_THREAD = 200 };
+
+int nnp_threads_for(int n_threads, int n_atoms)
+{
+    const int useful = n_atoms / ATOMS_PER_THREAD, most = nnp_thread_count(n_threads);
+    return useful < 1 ? 1 : useful < most ? useful : most;
+}

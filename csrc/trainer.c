@@ -1,46 +1,17 @@
 /* trainer.c - frames with labels, predictions and the closed-form gradient of the loss.
  *
- * Two sweeps over the neighbours of a batch: energies, forces and virials give the residuals; their derivatives
- * lambda = dL/dF, M = dL/dW, c = dL/dE make a tangent of every pair vector, rdot_ij = lambda_i - lambda_j - M r_ij, and
- * dL/dtheta = d/dtheta sum_i (c E_i + dE_i/dt) is the second sweep. Nothing of size pairs x fingerprints is stored.
+ * Two sweeps over the neighbours of a batch: energies, forces and virials give the residuals; their
+ * derivatives lambda = dL/dF, M = dL/dW, c = dL/dE make a tangent of every pair vector, rdot_ij = lambda_i -
+ * lambda_j - M r_ij, and dL/dtheta = d/dtheta sum_i (c E_i + dE_i/dt) is the second sweep. Nothing of size
+ * pairs x fingerprints is stored.
  */
-#include "engine.h"
+#include "trainer_private.h"
 #include "nnp_threads.h"
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_WORKERS = 16, BLOCKS_PER_WORKER = 6 };
-
-typedef struct nnp_frame {
-    nnp_neigh list;  /* trimmed to what the kernels read */
-    nnp_plan plan;
-    int n, n_total;
-    double volume;   /* 0: no cell, no stress */
-    double clash;
-    double weight;
-    int has_energy, has_stress;
-    double energy, stress[6]; /* labels less E0 and baseline */
-    double* forces;           /* [n][3] by row, less baseline; NULL: no label */
-    double energy0, stress0[6]; /* E0 and baseline, added to predictions */
-    double* forces0;            /* [n][3] by row; NULL: no baseline */
-} nnp_frame;
-
-struct nnp_trainer {
-    const nnp_model* owner;
-    nnp_model model; /* shallow copy without baselines: what theta belongs to */
-    const nnp_kernels* k;
-    int n_threads, precision;
-    int n_frames;
-    size_t cap_frames;
-    nnp_frame** frames;
-    nnp_scratch scratch;
-    void *packed, *g, *acc;
-    double *energy, *force, *virial, *lambda;
-    size_t cap_g, cap_acc, cap_energy, cap_force, cap_virial, cap_lambda;
-    int max_neighbours;
-};
 
 /* One batch laid out: offsets of each frame's rows, pairs, blocks. */
 typedef struct nnp_batch {
@@ -49,217 +20,6 @@ typedef struct nnp_batch {
     int64_t *row, *total, *pair; /* [n+1] */
     int* block;                  /* [n+1] */
 } nnp_batch;
-
-static nnp_system frame_system(const nnp_frame* f)
-{
-    nnp_system s = {f->n, NULL, f->list.x, f->list.first, f->list.index, f->clash};
-    return s;
-}
-
-static void frame_free(nnp_frame* f)
-{
-    if (!f) return;
-    nnp_neigh_clear(&f->list);
-    nnp_plan_clear(&f->plan);
-    nnp_free(f->forces);
-    nnp_free(f->forces0);
-    free(f);
-}
-
-int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trainer** out)
-{
-    nnp_options defaults;
-    nnp_default_options(&defaults);
-    if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
-    if (!model->msr) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
-    if (!options) options = &defaults;
-    const int status = nnp_check_options(options);
-    if (status) return status;
-    const nnp_kernels* const k = nnp_get_kernels(options->precision);
-    if (!k) return NNP_ERR_ARGUMENT;
-    nnp_trainer* const t = (nnp_trainer*)calloc(1, sizeof *t);
-    if (!t) return nnp_fail(NNP_ERR_MEMORY, "out of memory: trainer");
-    t->owner = model;
-    t->model = *model;
-    t->model.n_baseline = 0;
-    t->k = k;
-    t->precision = options->precision;
-    t->n_threads = nnp_thread_count(options->n_threads);
-    t->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
-    if (!t->packed) {
-        nnp_trainer_free(t);
-        return nnp_fail(NNP_ERR_MEMORY, "out of memory: parameters");
-    }
-    *out = t;
-    return NNP_OK;
-}
-
-void nnp_trainer_free(nnp_trainer* t)
-{
-    if (!t) return;
-    for (int i = 0; i < t->n_frames; ++i) frame_free(t->frames[i]);
-    nnp_free(t->frames);
-    nnp_free(t->scratch.base);
-    nnp_free(t->packed);
-    nnp_free(t->g);
-    nnp_free(t->acc);
-    nnp_free(t->energy);
-    nnp_free(t->force);
-    nnp_free(t->virial);
-    nnp_free(t->lambda);
-    free(t);
-}
-
-int nnp_trainer_n_frames(const nnp_trainer* t) { return t ? t->n_frames : 0; }
-
-size_t nnp_trainer_bytes(const nnp_trainer* t)
-{
-    size_t bytes = 0;
-    for (int i = 0; t && i < t->n_frames; ++i) {
-        const nnp_frame* const f = t->frames[i];
-        bytes += sizeof *f + (size_t)f->n * (48 + 4 + 16) + (size_t)f->n_total * 32 + (size_t)f->list.first[f->n] * 12;
-        bytes += (size_t)f->plan.n_blocks * (size_t)(f->plan.width + f->plan.n_species) * sizeof(int);
-    }
-    return bytes;
-}
-
-static double triple_product(const double* h)
-{
-    return h[0] * (h[4] * h[8] - h[5] * h[7]) - h[1] * (h[3] * h[8] - h[5] * h[6]) + h[2] * (h[3] * h[7] - h[4] * h[6]);
-}
-
-/* Voigt (xx yy zz yz xz xy) stress of virial (xx yy zz xy xz yz): -W/V */
-static void virial_to_stress(const double* w, double volume, double* stress)
-{
-    const int from[6] = {0, 1, 2, 5, 4, 3};
-    for (int c = 0; c < 6; ++c) stress[c] = -w[from[c]] / volume;
-}
-
-/* Room for a batch of these sizes. */
-static int reserve_batch(nnp_trainer* t, int64_t rows, int64_t total, int64_t pairs, int training)
-{
-    int status = nnp_reserve(&t->g, &t->cap_g, (size_t)pairs, 3 * (size_t)t->k->real_bytes);
-    if (!status) status = nnp_reserve(&t->energy, &t->cap_energy, (size_t)rows, sizeof(double));
-    if (!status) status = nnp_reserve(&t->force, &t->cap_force, 3 * (size_t)rows, sizeof(double));
-    if (!status) status = nnp_reserve(&t->virial, &t->cap_virial, 6 * (size_t)rows, sizeof(double));
-    if (!status) status = nnp_reserve(&t->lambda, &t->cap_lambda, 3 * (size_t)total, sizeof(double));
-    if (!status)
-        status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, t->max_neighbours, training, t->n_threads);
-    return status;
-}
-
-/* E0 and baselines of a frame: energy0, forces0, stress0. Also what finds overlapping atoms. */
-static int frame_baseline(nnp_trainer* t, nnp_frame* f)
-{
-    const nnp_system s = frame_system(f);
-    nnp_model base = *t->owner;
-    base.msr = NULL;
-    base.net = NULL;
-    int status = reserve_batch(t, f->n, f->n_total, s.first[f->n], 0);
-    if (status) return status;
-    const nnp_pairs out = {t->energy, t->g, t->virial, NULL, 0};
-    const nnp_clash clash = nnp_run_blocks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
-    if (clash.row >= 0) return nnp_clash_error(&f->list, clash, f->clash);
-    f->energy0 = nnp_block_sum(t->energy, f->n, 1);
-    for (int i = 0; i < f->n; ++i) f->energy0 += base.e0[(int)s.x[4 * (int64_t)i + 3]];
-    if (!base.n_baseline) return NNP_OK;
-    f->forces0 = (double*)nnp_alloc((size_t)f->n, 3 * sizeof(double));
-    if (!f->forces0) return nnp_fail(NNP_ERR_MEMORY, "out of memory: baseline forces");
-    t->k->gather(&s, f->list.reverse_first, f->list.reverse, t->g, 0, f->n, f->forces0);
-    double w[6];
-    for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + c, f->n, 6);
-    if (f->volume > 0) virial_to_stress(w, f->volume, f->stress0);
-    return NNP_OK;
-}
-
-static int check_label(const char* what, const double* values, int n, double least)
-{
-    for (int i = 0; values && i < n; ++i)
-        if (!(fabs(values[i]) <= DBL_MAX) || values[i] < least)
-            return nnp_fail(NNP_ERR_ARGUMENT, "%s label, number %d is %g, expected a finite number", what, i, values[i]);
-    return NNP_OK;
-}
-
-static int frame_labels(nnp_frame* f, const nnp_labels* labels)
-{
-    f->weight = labels ? labels->weight : 1;
-    if (!labels) return NNP_OK;
-    int status = check_label("energy", labels->energy, 1, -DBL_MAX);
-    if (!status) status = check_label("force", labels->forces, 3 * f->n, -DBL_MAX);
-    if (!status) status = check_label("stress", labels->stress, 6, -DBL_MAX);
-    if (!status) status = check_label("weight", &labels->weight, 1, 0);
-    if (status) return status;
-    if ((f->has_energy = labels->energy != NULL)) f->energy = *labels->energy - f->energy0;
-    if ((f->has_stress = labels->stress != NULL)) {
-        if (!(f->volume > 0)) return nnp_fail(NNP_ERR_ARGUMENT, "a stress label needs a cell");
-        for (int c = 0; c < 6; ++c) f->stress[c] = labels->stress[c] - f->stress0[c];
-    }
-    if (!labels->forces) return NNP_OK;
-    f->forces = (double*)nnp_alloc((size_t)f->n, 3 * sizeof(double));
-    if (!f->forces) return nnp_fail(NNP_ERR_MEMORY, "out of memory: force labels");
-    for (int i = 0; i < f->n; ++i)
-        for (int c = 0; c < 3; ++c)
-            f->forces[3 * i + c] = labels->forces[3 * (int64_t)f->list.order[i] + c] - (f->forces0 ? f->forces0[3 * i + c] : 0);
-    return NNP_OK;
-}
-
-static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, const double* x, const double* cell,
-                       const int* pbc, const nnp_labels* labels)
-{
-    nnp_neigh_init(&f->list);
-    f->n = n;
-    f->clash = nnp_clash_distance(t->owner, t->precision);
-    f->volume = cell ? fabs(triple_product(cell)) : 0;
-    int status = nnp_check_species(t->owner, n, species);
-    if (!status) status = nnp_neigh_build(&f->list, n, species, x, cell, pbc, t->owner->cutoff, 1);
-    if (!status) status = nnp_neigh_reverse(&f->list, 1);
-    if (status) return status;
-    f->n_total = f->list.n_total;
-    const nnp_system s = frame_system(f);
-    status = nnp_plan_build(&f->plan, &s, t->owner->n_species, t->k->width, nnp_near_cutoff(t->owner), 1);
-    if (status) return status;
-    if (f->plan.max_neighbours > t->max_neighbours) t->max_neighbours = f->plan.max_neighbours;
-    status = frame_baseline(t, f);
-    return status ? status : frame_labels(f, labels);
-}
-
-/* Frees what only rebuilding a list needs. */
-static void list_trim(nnp_neigh* l)
-{
-    nnp_free(l->x_built);
-    nnp_free(l->shift);
-    nnp_free(l->image);
-    l->x_built = l->shift = NULL;
-    l->image = NULL;
-}
-
-int nnp_trainer_add(nnp_trainer* t, int n, const int* species, const double* x, const double* cell, const int* pbc,
-                    const nnp_labels* labels)
-{
-    if (!t || n < 1 || !species || !x)
-        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_add: a NULL argument or a frame without atoms");
-    if ((size_t)t->n_frames == t->cap_frames) {
-        const size_t wanted = t->cap_frames ? 2 * t->cap_frames : 64;
-        nnp_frame** const more = (nnp_frame**)nnp_alloc(wanted, sizeof *more);
-        if (!more) return nnp_fail(NNP_ERR_MEMORY, "out of memory: %zu frames", wanted);
-        if (t->n_frames) memcpy(more, t->frames, (size_t)t->n_frames * sizeof *more);
-        nnp_free(t->frames);
-        t->frames = more;
-        t->cap_frames = wanted;
-    }
-    nnp_frame* const f = (nnp_frame*)calloc(1, sizeof *f);
-    if (!f) return nnp_fail(NNP_ERR_MEMORY, "out of memory: a frame");
-    const int status = frame_build(t, f, n, species, x, cell, pbc, labels);
-    if (status) {
-        frame_free(f);
-        return status;
-    }
-    list_trim(&f->list);
-    t->frames[t->n_frames++] = f;
-    return NNP_OK;
-}
-
-/* ---- a batch ---- */
 
 static void batch_free(nnp_batch* b)
 {
@@ -278,7 +38,8 @@ static int take_theta(nnp_trainer* t, const double* theta)
     return status;
 }
 
-static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training, nnp_batch* b)
+static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training,
+                        nnp_batch* b)
 {
     memset(b, 0, sizeof *b);
     if (!t || n < 1 || !frames) return nnp_fail(NNP_ERR_ARGUMENT, "an empty batch, or a NULL argument");
@@ -305,7 +66,7 @@ static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* f
         b->block[i + 1] = b->block[i] + f->plan.n_blocks;
     }
     t->n_threads = nnp_thread_count(t->n_threads);
-    int status = reserve_batch(t, b->row[n], b->total[n], b->pair[n], training);
+    int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->pair[n], training);
     if (!status) status = take_theta(t, theta);
     if (status) batch_free(b);
     return status;
@@ -316,19 +77,24 @@ static int frame_of_block(const nnp_batch* b, int block)
     int lo = 0, hi = b->n;
     while (hi - lo > 1) {
         const int mid = (lo + hi) / 2;
-        if (b->block[mid] <= block) lo = mid;
-        else hi = mid;
+        if (b->block[mid] <= block)
+            lo = mid;
+        else
+            hi = mid;
     }
     return lo;
 }
 
-static char* thread_scratch(const nnp_trainer* t) { return t->scratch.base + (size_t)omp_get_thread_num() * t->scratch.bytes; }
+static char* thread_scratch(const nnp_trainer* t)
+{
+    return t->scratch.base + (size_t)omp_get_thread_num() * t->scratch.bytes;
+}
 
 /* Energies, pair gradients and virials of all rows, then forces. */
 static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
 {
     const int n_blocks = b->block[b->n], step = 2;
-#pragma omp parallel num_threads(t->n_threads) if (t->n_threads > 1 && n_blocks > 8)
+#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && n_blocks > 8)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int b0 = 0; b0 < n_blocks; b0 += step)
@@ -336,8 +102,7 @@ static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
                 const int q = frame_of_block(b, i), local = i - b->block[q];
                 const nnp_frame* const f = t->frames[b->frames[q]];
                 const nnp_system s = frame_system(f);
-                const nnp_pairs out = {t->energy + b->row[q],
-                                       (char*)t->g + 3 * b->pair[q] * t->k->real_bytes,
+                const nnp_pairs out = {t->energy + b->row[q], (char*)t->g + 3 * b->pair[q] * t->k->real_bytes,
                                        t->virial + 6 * b->row[q], NULL, 0};
                 t->k->evaluate(&t->model, t->packed, &s, &f->plan, local, local + 1, thread_scratch(t), &out);
             }
@@ -345,8 +110,8 @@ static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
         for (int q = 0; q < b->n; ++q) {
             const nnp_frame* const f = t->frames[b->frames[q]];
             const nnp_system s = frame_system(f);
-            t->k->gather(&s, f->list.reverse_first, f->list.reverse, (char*)t->g + 3 * b->pair[q] * t->k->real_bytes, 0,
-                         f->n, t->force + 3 * b->row[q]);
+            t->k->gather(&s, f->list.reverse_first, f->list.reverse,
+                         (char*)t->g + 3 * b->pair[q] * t->k->real_bytes, 0, f->n, t->force + 3 * b->row[q]);
         }
     }
 }
@@ -367,7 +132,8 @@ static double loss_of(const nnp_loss* loss, double d, double delta, double* slop
 }
 
 /* Loss terms of frame q of the batch (energy, force, stress), and its derivatives as a tangent. */
-static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss, double* terms, nnp_tangent* tangent)
+static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss, double* terms,
+                       nnp_tangent* tangent)
 {
     const nnp_frame* const f = t->frames[b->frames[q]];
     const double scale = f->weight / b->n;
@@ -392,13 +158,14 @@ static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss
         }
         terms[1] = each * sum;
         for (int i = f->n; i < f->n_total; ++i)
-            memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n], 3 * sizeof(double));
+            memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n],
+                   3 * sizeof(double));
     }
     if (f->has_stress && loss->w_stress != 0) {
         const int row[6] = {0, 1, 2, 1, 0, 0}, column[6] = {0, 1, 2, 2, 2, 1};
         double w[6], stress[6];
         for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + 6 * b->row[q] + c, f->n, 6);
-        virial_to_stress(w, f->volume, stress);
+        nnp_virial_to_stress(w, f->volume, stress);
         const double each = scale * loss->w_stress / 6;
         for (int c = 0; c < 6; ++c) { /* sigma = -W/V; an off-diagonal W is shared by its two entries */
             terms[2] += each * loss_of(loss, stress[c] - f->stress[c], loss->delta_stress, &slope);
@@ -409,8 +176,8 @@ static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss
     }
 }
 
-/* The second sweep: contiguous shares of the blocks have an accumulator each; their number does not depend on the
- * threads, so neither does a bit of the sum. */
+/* The second sweep: contiguous shares of the blocks have an accumulator each; their number does not depend on
+ * the threads, so neither does a bit of the sum. */
 static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent* tangents, double* grad)
 {
     const int n_blocks = b->block[b->n], lanes = t->k->width;
@@ -421,7 +188,7 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
     const int status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)n_workers, 1);
     if (status) return status;
     const int slice = 256, n_slices = (int)((np + slice - 1) / slice);
-#pragma omp parallel num_threads(t->n_threads) if (t->n_threads > 1 && n_workers > 1)
+#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && n_workers > 1)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int v = 0; v < n_workers; ++v) {
@@ -432,8 +199,8 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
                 const int q = frame_of_block(b, i), last = b->block[q + 1] < end ? b->block[q + 1] : end;
                 const nnp_frame* const f = t->frames[b->frames[q]];
                 const nnp_system s = frame_system(f);
-                t->k->gradient(&t->model, t->packed, &s, &f->plan, i - b->block[q], last - b->block[q], thread_scratch(t),
-                               &tangents[q], acc);
+                t->k->gradient(&t->model, t->packed, &s, &f->plan, i - b->block[q], last - b->block[q],
+                               thread_scratch(t), &tangents[q], acc);
                 i = last;
             }
         }
@@ -442,7 +209,8 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
             const int64_t lo = (int64_t)j * slice, n = np - lo < slice ? np - lo : slice;
             memset(grad + lo, 0, (size_t)n * sizeof(double));
             for (int v = 0; v < n_workers; ++v)
-                t->k->reduce(n, (char*)t->acc + (size_t)v * share + (size_t)lo * lanes * t->k->real_bytes, grad + lo);
+                t->k->reduce(n, (char*)t->acc + (size_t)v * share + (size_t)lo * lanes * t->k->real_bytes,
+                             grad + lo);
         }
     }
     return NNP_OK;
@@ -450,7 +218,8 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
 
 static int check_loss(const nnp_loss* l)
 {
-    if (!l || l->size != sizeof *l) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_loss: NULL, or its size is not set");
+    if (!l || l->size != sizeof *l)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_loss: NULL, or its size is not set");
     if (l->kind != NNP_LOSS_SQUARE && l->kind != NNP_LOSS_HUBER)
         return nnp_fail(NNP_ERR_ARGUMENT, "nnp_loss.kind is %d", l->kind);
     if (l->kind == NNP_LOSS_HUBER && !(l->delta_energy > 0 && l->delta_force > 0 && l->delta_stress > 0))
@@ -458,8 +227,8 @@ static int check_loss(const nnp_loss* l)
     return NNP_OK;
 }
 
-int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* loss, int n_batch, const int* frames,
-                         double* terms, double* grad)
+int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* loss, int n_batch,
+                         const int* frames, double* terms, double* grad)
 {
     nnp_batch b;
     int status = check_loss(loss);
@@ -494,11 +263,15 @@ static uint64_t mix(uint64_t z)
     return z ^ (z >> 31);
 }
 
-static double random_sign(uint64_t seed, uint64_t frame, uint64_t i) { return mix(seed ^ mix(frame << 32 ^ i)) >> 63 ? 1 : -1; }
+static double random_sign(uint64_t seed, uint64_t frame, uint64_t i)
+{
+    return mix(seed ^ mix(frame << 32 ^ i)) >> 63 ? 1 : -1;
+}
 
-/* A tangent of random signs, scaled such that its square is on average the loss' curvature in the predictions. */
-static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss, uint64_t seed,
-                           nnp_tangent* tangent)
+/* A tangent of random signs, scaled such that its square is on average the loss' curvature in the
+ * predictions. */
+static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss,
+                           uint64_t seed, nnp_tangent* tangent)
 {
     const nnp_frame* const f = t->frames[b->frames[q]];
     const uint64_t frame = (uint64_t)b->frames[q];
@@ -506,25 +279,28 @@ static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, cons
     memset(tangent, 0, sizeof *tangent);
     memset(lambda, 0, 3 * (size_t)f->n_total * sizeof(double));
     tangent->lambda = lambda;
-    if (f->has_energy) tangent->c = sqrt(f->weight * loss->w_energy) / f->n * random_sign(seed, frame, UINT32_MAX);
+    if (f->has_energy)
+        tangent->c = sqrt(f->weight * loss->w_energy) / f->n * random_sign(seed, frame, UINT32_MAX);
     if (f->forces) {
         const double each = sqrt(f->weight * loss->w_force / (3.0 * f->n));
         for (int i = 0; i < 3 * f->n; ++i) lambda[i] = each * random_sign(seed, frame, (uint64_t)i);
         for (int i = f->n; i < f->n_total; ++i)
-            memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n], 3 * sizeof(double));
+            memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n],
+                   3 * sizeof(double));
     }
     if (f->has_stress && loss->w_stress != 0) {
         const int row[6] = {0, 1, 2, 1, 0, 0}, column[6] = {0, 1, 2, 2, 2, 1};
         for (int c = 0; c < 6; ++c) {
-            const double m = sqrt(f->weight * loss->w_stress / 6) / f->volume * random_sign(seed, frame, (uint64_t)UINT32_MAX - 1 - (uint64_t)c);
+            const double m = sqrt(f->weight * loss->w_stress / 6) / f->volume *
+                             random_sign(seed, frame, (uint64_t)UINT32_MAX - 1 - (uint64_t)c);
             tangent->m[3 * row[c] + column[c]] += 0.5 * m;
             tangent->m[3 * column[c] + row[c]] += 0.5 * m;
         }
     }
 }
 
-int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss, int n_batch, const int* frames,
-                       uint64_t seed, double* rows)
+int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss, int n_batch,
+                       const int* frames, uint64_t seed, double* rows)
 {
     nnp_batch b;
     int status = check_loss(loss);
@@ -543,7 +319,8 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
             nnp_tangent tangent;
             sketch_tangent(t, &b, q, loss, seed, &tangent);
             memset(acc, 0, share);
-            t->k->gradient(&t->model, t->packed, &s, &f->plan, 0, f->plan.n_blocks, thread_scratch(t), &tangent, acc);
+            t->k->gradient(&t->model, t->packed, &s, &f->plan, 0, f->plan.n_blocks, thread_scratch(t),
+                           &tangent, acc);
             memset(row, 0, (size_t)np * sizeof(double));
             t->k->reduce(np, acc, row);
         }
@@ -570,7 +347,7 @@ int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const 
         double w[6];
         for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + 6 * b.row[q] + c, f->n, 6);
         for (int c = 0; c < 6; ++c) stresses[6 * q + c] = 0;
-        if (f->volume > 0) virial_to_stress(w, f->volume, stresses + 6 * q);
+        if (f->volume > 0) nnp_virial_to_stress(w, f->volume, stresses + 6 * q);
         for (int c = 0; c < 6; ++c) stresses[6 * q + c] += f->stress0[c];
     }
     batch_free(&b);
@@ -596,7 +373,8 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
     const nnp_pairs pairs = {t->energy, t->g, NULL, rows, stride};
     nnp_run_blocks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &pairs);
     for (int i = 0; i < f->n; ++i)
-        memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride, (size_t)stride * sizeof(double));
+        memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride,
+               (size_t)stride * sizeof(double));
     nnp_free(rows);
     batch_free(&b);
     return NNP_OK;

@@ -14,4 +14,3 @@ int nnp_has_openmp(void)
     return 0;
 #endif
 }
-

@@ -1,31 +1,10 @@
 /* workspace.c - one caller's scratch, and energies and forces of atoms in a cell (own neighbour list). */
-#include "workspace.h"
-#include "engine.h"
+#include "workspace_private.h"
 #include "nnp_threads.h"
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct nnp_workspace {
-    const nnp_model* model;
-    nnp_options options;
-    const nnp_kernels* k;
-    int n_threads;
-    double clash; /* Angstrom */
-    void* packed; /* theta in working precision */
-    nnp_neigh list;
-    nnp_plan plan;
-    nnp_scratch scratch;
-    void* g;           /* [pairs][3] nnp_real */
-    double* per_row;   /* [n][1 + 3 + 6]: energies, forces, virials of rows */
-    size_t cap_g, cap_rows;
-    int listed;        /* list belongs to the key below */
-    double cell[9];
-    int has_cell, pbc[3];
-    int* species;      /* [n] caller's order */
-    size_t cap_species;
-};
 
 void nnp_default_options(nnp_options* options)
 {
@@ -38,8 +17,8 @@ void nnp_default_options(nnp_options* options)
 int nnp_check_options(const nnp_options* o)
 {
     if (o->size != sizeof(nnp_options))
-        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_options.size is %zu, expected %zu: call nnp_default_options", o->size,
-                        sizeof(nnp_options));
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_options.size is %zu, expected %zu: call nnp_default_options",
+                        o->size, sizeof(nnp_options));
     if (o->precision != NNP_F64 && o->precision != NNP_F32)
         return nnp_fail(NNP_ERR_ARGUMENT, "precision is %d, expected NNP_F64 or NNP_F32", o->precision);
     if (!(o->skin >= 0) || !isfinite(o->skin))
@@ -66,6 +45,7 @@ int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_wo
     w->options = *options;
     w->k = k;
     w->n_threads = nnp_thread_count(options->n_threads);
+    w->wanted_threads = w->n_threads;
     w->clash = nnp_clash_distance(model, options->precision);
     nnp_neigh_init(&w->list);
     w->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
@@ -88,11 +68,15 @@ void nnp_workspace_free(nnp_workspace* w)
     nnp_free(w->g);
     nnp_free(w->per_row);
     nnp_free(w->species);
+    nnp_free(w->host.x);
+    nnp_free(w->host.centre);
+    nnp_free(w->host.first);
+    nnp_free(w->host.index);
     free(w);
 }
 
 nnp_neigh* nnp_work_list(nnp_workspace* w) { return &w->list; }
-int nnp_work_threads(const nnp_workspace* w) { return nnp_thread_count(w->n_threads); }
+int nnp_work_threads(const nnp_workspace* w) { return nnp_threads_for(w->wanted_threads, w->list.n); }
 double nnp_work_skin(const nnp_workspace* w) { return w->options.skin; }
 
 static nnp_system work_system(const nnp_workspace* w)
@@ -102,28 +86,30 @@ static nnp_system work_system(const nnp_workspace* w)
     return s;
 }
 
-/* Room and plan for a system that is in place. */
-static int prepare(nnp_workspace* w, const nnp_system* s)
+int nnp_work_prepare(nnp_workspace* w, const nnp_system* s)
 {
-    int status = nnp_plan_build(&w->plan, s, w->model->n_species, w->k->width, nnp_near_cutoff(w->model), w->n_threads);
-    if (!status) status = nnp_scratch_reserve(&w->scratch, w->k, w->model, w->plan.max_neighbours, 0, w->n_threads);
+    int status = nnp_plan_build(&w->plan, s, w->model->n_species, w->k->width, nnp_near_cutoff(w->model),
+                                w->n_threads);
     if (!status)
-        status = nnp_reserve(&w->g, &w->cap_g, (size_t)s->first[s->n], 3 * (size_t)w->k->real_bytes);
+        status = nnp_scratch_reserve(&w->scratch, w->k, w->model, w->plan.max_neighbours, 0, w->n_threads);
+    if (!status) status = nnp_reserve(&w->g, &w->cap_g, (size_t)s->first[s->n], 3 * (size_t)w->k->real_bytes);
     if (!status) status = nnp_reserve(&w->per_row, &w->cap_rows, (size_t)s->n, 10 * sizeof(double));
     return status;
 }
 
-int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x, const double* cell, const int* pbc)
+int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x, const double* cell,
+                   const int* pbc)
 {
     w->listed = 0;
-    w->n_threads = nnp_thread_count(w->n_threads);
+    w->n_threads = nnp_threads_for(w->wanted_threads, n);
     int status = nnp_check_species(w->model, n, species);
     if (!status)
-        status = nnp_neigh_build(&w->list, n, species, x, cell, pbc, w->model->cutoff + w->options.skin, w->n_threads);
+        status = nnp_neigh_build(&w->list, n, species, x, cell, pbc, w->model->cutoff + w->options.skin,
+                                 w->n_threads);
     if (!status) status = nnp_neigh_reverse(&w->list, w->n_threads);
     if (status) return status;
     const nnp_system s = work_system(w);
-    return prepare(w, &s);
+    return nnp_work_prepare(w, &s);
 }
 
 static int row_of_entry(const int64_t* first, int n, int64_t p)
@@ -131,8 +117,10 @@ static int row_of_entry(const int64_t* first, int n, int64_t p)
     int lo = 0, hi = n;
     while (hi - lo > 1) {
         const int mid = lo + (hi - lo) / 2;
-        if (first[mid] <= p) lo = mid;
-        else hi = mid;
+        if (first[mid] <= p)
+            lo = mid;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -159,7 +147,8 @@ static void gather_forces(const nnp_workspace* w, const nnp_system* s, double* f
     const int chunk = 1024, n_chunks = (l->n + chunk - 1) / chunk;
 #pragma omp parallel for schedule(static) num_threads(w->n_threads) if (w->n_threads > 1 && n_chunks > 1)
     for (int c = 0; c < n_chunks; ++c)
-        w->k->gather(s, l->reverse_first, l->reverse, w->g, c * chunk, c * chunk + chunk < l->n ? c * chunk + chunk : l->n, f);
+        w->k->gather(s, l->reverse_first, l->reverse, w->g, c * chunk,
+                     c * chunk + chunk < l->n ? c * chunk + chunk : l->n, f);
 }
 
 /* Atoms so close that a term overflowed would give numbers without meaning. */
@@ -167,22 +156,25 @@ static int check_finite(const nnp_neigh* l, const double* e, const double* f)
 {
     for (int i = 0; i < l->n; ++i) {
         if (!(fabs(e[i]) <= DBL_MAX))
-            return nnp_fail(NNP_ERR_DIVERGED, "the energy of atom %d is %g eV: atoms too close?", l->order[i], e[i]);
+            return nnp_fail(NNP_ERR_DIVERGED, "the energy of atom %d is %g eV: atoms too close?", l->order[i],
+                            e[i]);
         for (int c = 0; f && c < 3; ++c)
             if (!(fabs(f[3 * (int64_t)i + c]) <= DBL_MAX))
-                return nnp_fail(NNP_ERR_DIVERGED, "a force on atom %d is not finite: atoms too close?", l->order[i]);
+                return nnp_fail(NNP_ERR_DIVERGED, "a force on atom %d is not finite: atoms too close?",
+                                l->order[i]);
     }
     return NNP_OK;
 }
 
 int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r)
 {
-    w->n_threads = nnp_thread_count(w->n_threads);
+    w->n_threads = nnp_threads_for(w->wanted_threads, w->list.n);
     const nnp_system s = work_system(w);
     double* const e = r->energies ? r->energies : w->per_row;
     double* const v = r->virial ? w->per_row + 4 * (int64_t)s.n : NULL;
     const nnp_pairs out = {e, w->g, v, NULL, 0};
-    const nnp_clash clash = nnp_run_blocks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, w->n_threads, &out);
+    const nnp_clash clash =
+        nnp_run_blocks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, w->n_threads, &out);
     if (clash.row >= 0) return nnp_clash_error(&w->list, clash, w->clash);
     for (int i = 0; i < s.n; ++i) e[i] += w->model->e0[(int)s.x[4 * (int64_t)i + 3]];
     if (r->energy) *r->energy = nnp_block_sum(e, s.n, 1);
@@ -202,7 +194,8 @@ static int same_list(const nnp_workspace* w, int n, const int* species, const do
 {
     const int all[3] = {1, 1, 1};
     if (!w->listed || n != w->list.n || !w->options.skin || w->has_cell != (cell != NULL)) return 0;
-    if (cell && (memcmp(cell, w->cell, sizeof w->cell) != 0 || memcmp(pbc ? pbc : all, w->pbc, sizeof w->pbc) != 0))
+    if (cell &&
+        (memcmp(cell, w->cell, sizeof w->cell) != 0 || memcmp(pbc ? pbc : all, w->pbc, sizeof w->pbc) != 0))
         return 0;
     return memcmp(species, w->species, (size_t)n * sizeof(int)) == 0;
 }
@@ -221,7 +214,8 @@ static int remember(nnp_workspace* w, int n, const int* species, const double* c
 }
 
 /* List and positions up to date; the list of the last call serves while no atom moved skin/2. */
-static int update(nnp_workspace* w, int n, const int* species, const double* x, const double* cell, const int* pbc)
+static int update(nnp_workspace* w, int n, const int* species, const double* x, const double* cell,
+                  const int* pbc)
 {
     if (same_list(w, n, species, cell, pbc)) {
         const double moved2 = nnp_neigh_refresh(&w->list, x, w->n_threads);
@@ -244,14 +238,16 @@ int nnp_compute_cell(const nnp_model* model, nnp_workspace* w, int n, const int*
 {
     if (!model || !w || !r || n < 0 || (n && (!species || !x)))
         return nnp_fail(NNP_ERR_ARGUMENT, "nnp_compute_cell: a NULL argument or a negative number of atoms");
-    if (model != w->model) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_compute_cell: the workspace is of another model");
+    if (model != w->model)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_compute_cell: the workspace is of another model");
     if (n == 0) return NNP_OK;
     int status = update(w, n, species, x, cell, pbc);
     if (status) return status;
     double energy = 0, virial[6] = {0};
     double* const virials = r->virials ? (double*)nnp_alloc((size_t)n, 9 * sizeof(double)) : NULL;
     if (r->virials && !virials) return nnp_fail(NNP_ERR_MEMORY, "out of memory: virials of %d atoms", n);
-    nnp_results rows = {&energy, w->per_row, r->forces ? w->per_row + n : NULL, r->virial ? virial : NULL, virials};
+    nnp_results rows = {&energy, w->per_row, r->forces ? w->per_row + n : NULL, r->virial ? virial : NULL,
+                        virials};
     status = nnp_work_evaluate(w, &rows);
     if (!status) {
         if (r->energy) *r->energy += energy;

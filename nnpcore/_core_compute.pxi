@@ -14,6 +14,14 @@ cdef extern from "nnpcore.h":
         double* forces
         double* virial
         double* virials
+    ctypedef struct nnp_neighbors:
+        int n_rows
+        const int* rows
+        const int* count
+        const int** index
+        int mask
+    int nnp_compute(const nnp_model* model, nnp_workspace* work, int n_total, const int* species, const double* x,
+                    const nnp_neighbors* neighbors, const nnp_results* results) nogil
     void nnp_default_options(nnp_options* options) nogil
     const char* nnp_isa() nogil
     int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out) nogil
@@ -87,3 +95,30 @@ cdef class Workspace:
                 status = nnp_compute_cell(self.model.ptr, self.ptr, n, &species[0], &x[0, 0], h, &pbc[0], &r)
             check(status)
         return energy, energies, out_forces, virial, out_virials
+
+    def compute_list(self, const int[::1] species not None, const double[:, ::1] x not None,
+                     const int64_t[::1] first not None, const int[::1] index not None):
+        """The host's way in (nnp_compute), for tests: rows 0 .. n_rows-1, row i's neighbours index[first[i]:first[i+1]],
+        ghosts among the x [n_total,3]. (energy, energies [n_total], forces [n_total,3], virial [6], virials)"""
+        cdef int n_total = x.shape[0], n_rows = first.shape[0] - 1, i, status
+        cdef double energy = 0
+        cdef nnp_neighbors list
+        cdef nnp_results r
+        cdef int[::1] count = np.zeros(max(n_total, 1), dtype=np.int32)
+        cdef size_t[::1] pointers = np.zeros(max(n_total, 1), dtype=np.uintp)
+        if species.shape[0] != n_total or x.shape[1] != 3 or not 0 <= n_rows <= n_total:
+            raise ValueError("species [n_total], x [n_total,3], first [n_rows+1] expected")
+        for i in range(n_rows):
+            if not 0 <= first[i] <= first[i + 1] <= index.shape[0]:
+                raise ValueError("first must ascend within index")
+            count[i] = <int>(first[i + 1] - first[i])
+            pointers[i] = <size_t>(&index[first[i]] if count[i] else NULL)
+        cdef double[::1] e = np.zeros(max(n_total, 1)), v = np.zeros(6)
+        cdef double[:, ::1] f = np.zeros((max(n_total, 1), 3)), w = np.zeros((max(n_total, 1), 9))
+        list.n_rows, list.rows, list.count, list.mask = n_rows, NULL, &count[0], -1
+        list.index = <const int**>&pointers[0]
+        r.energy, r.energies, r.forces, r.virial, r.virials = &energy, &e[0], &f[0, 0], &v[0], &w[0, 0]
+        with nogil:
+            status = nnp_compute(self.model.ptr, self.ptr, n_total, &species[0], &x[0, 0], &list, &r)
+        check(status)
+        return energy, np.asarray(e), np.asarray(f), np.asarray(v), np.asarray(w)

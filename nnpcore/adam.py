@@ -7,6 +7,8 @@ random projections (nnp_trainer_sketch). In it the parameters' directions are de
 scaling by the gradient's size is a preconditioner A^(-1/2).
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from ._core import rotate
@@ -54,8 +56,8 @@ class Adam:
 class EigenAdam(Adam):
     """Adam in the eigenbasis of A, block by block; plain Adam until the first basis is set.
 
-    blocks: slices of theta that cover it, each with a basis of its own. Moments go along when the basis changes: m exactly,
-    v by the squares of the rotation. The steps after the first basis grow over WARMUP.
+    blocks: slices of theta that cover it, each with a basis of its own. Moments go along when the basis changes: m
+    exactly, v by the squares of the rotation. The steps after the first basis grow over WARMUP.
     """
 
     WARMUP = 200
@@ -100,6 +102,31 @@ class EigenAdam(Adam):
         step = self._moments(turned.astype(np.float64), age).astype(np.float32)
         back = np.concatenate([rotate(q, step[b]) for b, q in zip(self.blocks, self.basis, strict=True)])
         return theta - lr * min(1.0, age / self.WARMUP) * self.scale * back
+
+
+def make_optimizer(model, o):
+    """The optimiser of config.Optimizer o for a model. A basis is shared by all parameters of a species, or by the
+    fingerprints and each layer where a species has more than o.basis_block."""
+    scale = np.where(model.exponents, o.exponent_scale, 1.0)
+    options = {"beta1": o.beta1, "beta2": o.beta2, "eps": o.eps, "scale": scale}
+    if o.kind == "adam":
+        return Adam(model.n_parameters, **options)
+    blocks = []
+    for symbol in model.species:
+        slices = {name: part for name, part in model.slices.items() if name.split(".")[1] == symbol}
+        whole = slice(min(p.start for p in slices.values()), max(p.stop for p in slices.values()))
+        if whole.stop - whole.start <= o.basis_block:
+            blocks.append(whole)
+            continue
+        groups = {}
+        for name, part in slices.items():  # "msr", or "0", "1", .. for a layer's weights and biases
+            groups.setdefault(name.split(".")[2] if name.startswith("net.") else "msr", []).append(part)
+        for parts in groups.values():
+            start, stop = parts[0].start, parts[-1].stop
+            pieces = -(-(stop - start) // o.basis_block)
+            edges = np.linspace(start, stop, pieces + 1).astype(int)
+            blocks += [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    return EigenAdam(model.n_parameters, blocks, **options)
 
 
 def clip(grad, max_norm):

@@ -81,8 +81,8 @@ TOTAL_SECONDS = 570.0  # the training gets what the rest leaves of this, between
 def training_settings(quick, seed, seconds):
     """The recipe: a config.TrainConfig. Quick runs end by epochs, so that equal seeds give equal numbers.
 
-    Small boxes and batches of two, because many cheap steps beat few dear ones; the energy's weight grows, because forces
-    say more about the fingerprints; docs/training.md has the measurements behind it.
+    Small boxes and batches of two, because many cheap steps beat few dear ones; the energy's weight grows, because
+    forces say more about the fingerprints. docs/training.md has the measurements behind it.
     """
     return config.TrainConfig(
         data=config.Data(train="mW, made by the demo"),  # here for E0

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from . import checkpoint, config, data, initial, schedule
-from .adam import Adam, EigenAdam, clip
+from .adam import clip, make_optimizer
 from .evaluate import COLUMNS, Labels, loss_terms, strict_json, summary
 from .progress import Progress
 
@@ -68,7 +68,7 @@ class State:
     """Everything that decides how a run goes on; what a checkpoint holds."""
 
     theta: np.ndarray  # [P]
-    optimizer: Adam
+    optimizer: object  # adam.Adam or EigenAdam
     average: np.ndarray  # [P] moving average of theta (theta itself while train.ema is 0)
     best: np.ndarray  # [P]
     order: np.ndarray  # [n_train] of the epoch that runs
@@ -110,31 +110,6 @@ def make_trainer(model, threads, precision):
     from ._core import Trainer
 
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
-
-
-def make_optimizer(model, o):
-    """The optimiser of config.Optimizer o for a model. A basis is shared by all parameters of a species, or by the
-    fingerprints and each layer where a species has more than o.basis_block."""
-    scale = np.where(model.exponents, o.exponent_scale, 1.0)
-    options = {"beta1": o.beta1, "beta2": o.beta2, "eps": o.eps, "scale": scale}
-    if o.kind == "adam":
-        return Adam(model.n_parameters, **options)
-    blocks = []
-    for symbol in model.species:
-        slices = {name: part for name, part in model.slices.items() if name.split(".")[1] == symbol}
-        whole = slice(min(p.start for p in slices.values()), max(p.stop for p in slices.values()))
-        if whole.stop - whole.start <= o.basis_block:
-            blocks.append(whole)
-            continue
-        groups = {}
-        for name, part in slices.items():  # "msr", or "0", "1", .. for a layer's weights and biases
-            groups.setdefault(name.split(".")[2] if name.startswith("net.") else "msr", []).append(part)
-        for parts in groups.values():
-            start, stop = parts[0].start, parts[-1].stop
-            pieces = -(-(stop - start) // o.basis_block)
-            edges = np.linspace(start, stop, pieces + 1).astype(int)
-            blocks += [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    return EigenAdam(model.n_parameters, blocks, **options)
 
 
 def bound_penalty(theta, exponents, bound, weight):

@@ -5,11 +5,12 @@
  *          A_j = exp(a y_j), B_j = exp(b y_j), y = x'(r), T = 1/2 (1 + cos theta) y_j y_k
  *   G    = ln(F + 1e-3) - mu
  *
- * A and B belong to one neighbour each. With w = y u (u the unit vector) the angular variable is a scalar product of
- * four-vectors, T = 1/2 (y_j y_k + w_j . w_k), so its gradient is a multiple of the other neighbour's four-vector.
- * Over ordered pairs F3 = 1/2 sum_j A_j P_j with P_j = sum_k h_jk B_k, Q_j = sum_k h_jk A_k; hence dF3/dA_j = P_j/2
- * and dF3/dB_j = Q_j/2: all derivatives through A and B are sums over neighbours, not triplets.
- * Ref: J. Chem. Phys. 158, 104501 (2023), eqs. for the two- and three-body fingerprints.
+ * A and B belong to one neighbour each. With w = y u (u the unit vector) the angular variable is a scalar
+ * product of four-vectors, T = 1/2 (y_j y_k + w_j . w_k), so its gradient is a multiple of the other
+ * neighbour's four-vector. Over ordered pairs F3 = 1/2 sum_j A_j P_j with P_j = sum_k h_jk B_k, Q_j = sum_k
+ * h_jk A_k; hence dF3/dA_j = P_j/2 and dF3/dB_j = Q_j/2: all derivatives through A and B are sums over
+ * neighbours, not triplets. Ref: J. Chem. Phys. 158, 104501 (2023), eqs. for the two- and three-body
+ * fingerprints.
  */
 #ifndef NNP_MATH_MSR_H
 #define NNP_MATH_MSR_H

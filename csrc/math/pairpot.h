@@ -45,8 +45,8 @@ NNP_FN void nnp_zbl(nnp_vec r, nnp_real strength, nnp_real inv_a, nnp_vec* phi, 
     const nnp_vec e2 = NNP_R(0.28022) * nnp_screen(x, NNP_R(0.40290));
     const nnp_vec e3 = NNP_R(0.02817) * nnp_screen(x, NNP_R(0.20162));
     const nnp_vec f = e0 + e1 + e2 + e3;
-    const nnp_vec df = -inv_a * (NNP_R(3.19980) * e0 + NNP_R(0.94229) * e1 + NNP_R(0.40290) * e2 +
-                                 NNP_R(0.20162) * e3);
+    const nnp_vec df =
+        -inv_a * (NNP_R(3.19980) * e0 + NNP_R(0.94229) * e1 + NNP_R(0.40290) * e2 + NNP_R(0.20162) * e3);
     *phi = strength * f / r;
     *dphi = strength * (df - f / r) / r;
 }

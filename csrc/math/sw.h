@@ -27,7 +27,8 @@ NNP_FN void nnp_sw_radial(nnp_vec r, nnp_sw s, nnp_vec* v2, nnp_vec* dv2, nnp_ve
 {
     const nnp_mask inside = r < s.a * s.sigma;
     const nnp_vec q = nnp_where(inside, NNP_R(1.0) / (r - s.a * s.sigma)); /* < 0 */
-    const nnp_vec low = nnp_splat(NNP_REAL_BITS == 64 ? NNP_R(-700.0) : NNP_R(-80.0)); /* e^low: nothing left */
+    const nnp_vec low =
+        nnp_splat(NNP_REAL_BITS == 64 ? NNP_R(-700.0) : NNP_R(-80.0)); /* e^low: nothing left */
     const nnp_vec e2 = nnp_where(inside, nnp_exp(nnp_max(s.sigma * q, low)));
     const nnp_vec e3 = nnp_where(inside, nnp_exp(nnp_max(s.gamma * s.sigma * q, low)));
     const nnp_vec inv = NNP_R(1.0) / r, x = s.sigma * inv;

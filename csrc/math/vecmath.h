@@ -71,7 +71,8 @@ NNP_FN nnp_vec nnp_tanh(nnp_vec x)
 NNP_FN nnp_vec nnp_log(nnp_vec x)
 {
 #if NNP_REAL_BITS == 64
-    const nnp_int root_half = 0x3fe6a09e667f3bcd, magic = 0x4338000000000000; /* bits of sqrt(1/2), 1.5 * 2^52 */
+    const nnp_int root_half = 0x3fe6a09e667f3bcd,
+                  magic = 0x4338000000000000; /* bits of sqrt(1/2), 1.5 * 2^52 */
 #else
     const nnp_int root_half = 0x3f3504f3, magic = 0x4b400000;
 #endif
