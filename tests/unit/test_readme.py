@@ -1,11 +1,14 @@
-"""README.md: its Python and C run, its TOML is accepted, its commands exist."""
+"""README.md: its Python runs, its C compiles, its TOML is accepted, its commands exist."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from nnpcore import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
@@ -20,6 +23,15 @@ def test_python_blocks_run(tmp_path):
     assert code
     for text in code:
         subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_c_block_compiles(tmp_path):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    head, body = blocks("c")[0].split("\n\n", 1)
+    (tmp_path / "a.c").write_text(f"#include <stdio.h>\n{head}\nvoid f(void);\nvoid f(void) {{\n{body}}}\n")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{sources.folder()}", "-fsyntax-only"]
+    subprocess.run(["cc", *flags, "a.c"], cwd=tmp_path, check=True)
 
 
 def test_toml_blocks_are_configurations(tmp_path):
