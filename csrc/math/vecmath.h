@@ -1,6 +1,6 @@
 /* vecmath.h - exp2, exp, tanh, log and the cutoff's sine/cosine on nnp_vec, without calls.
  *
- * Polynomials are near-minimax fits (mpmath chebyfit, 40 digits). Largest errors, measured against mpmath in
+ * Polynomials are near-minimax fits (mpmath chebyfit, 40 digits). Largest errors, checked in
  * tests/unit/test_vecmath.py: float64 4e-16 relative (exp), float32 2e-7.
  */
 #ifndef NNP_VECMATH_H
