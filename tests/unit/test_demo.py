@@ -195,16 +195,17 @@ def test_old_results_do_not_survive_a_new_start(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
-def test_interrupt_leaves_no_half_file(tmp_path):
+@pytest.mark.parametrize(("stage", "signum"), [("reference", signal.SIGINT), ("training", signal.SIGTERM)])
+def test_a_signal_leaves_no_half_file(tmp_path, stage, signum):
     out = tmp_path / "out"
     child = subprocess.Popen([*RUN, "--quick", "--out", str(out)], stderr=subprocess.PIPE, text=True)
     for line in child.stderr:
-        if "reference" in line:
+        if f" {stage}]" in line:
             break
     time.sleep(0.2)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(signum)
     rest = child.communicate(timeout=60)[1]
-    assert child.returncode == 130, rest
+    assert child.returncode == 128 + signum, rest
     assert "stopped" in rest and "Traceback" not in rest
     assert {p.name for p in out.iterdir()} <= {".lock"}
 
