@@ -35,7 +35,7 @@ typedef struct nnp_block {
     int *begin, *near, *far;
     nnp_vec *ux, *uy, *uz, *r, *r_inv; /* unit vector to the neighbour, distance */
     nnp_vec *gx, *gy, *gz;             /* d energy / d r_ij, accumulated */
-    int64_t* slot;                     /* [..][NNP_W] list entry */
+    int* slot;                         /* [..][NNP_W] place in the lane's row of the list, -1 pads */
 } nnp_block;
 
 typedef struct nnp_span {
@@ -60,37 +60,74 @@ static void block_take(nnp_block* b, nnp_arena* arena, int n)
 {
     nnp_vec** const fields[] = {&b->ux, &b->uy, &b->uz, &b->r, &b->r_inv, &b->gx, &b->gy, &b->gz};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; ++i) *fields[i] = nnp_take_vec(arena, (size_t)n);
-    b->slot = (int64_t*)nnp_take(arena, (size_t)n * NNP_W * sizeof(int64_t));
+    b->slot = (int*)nnp_take(arena, (size_t)n * NNP_W * sizeof(int));
 }
 
-/* Lane w: vectors from the row's centre to its neighbours within cut, into the segments. count is [2S].
- * Returns the neighbour that lies on top of the centre, or -1. */
-static int block_fill_lane(nnp_block* b, const nnp_system* system, int w, double near, double cut, int* count)
+/* A row's neighbours within the cutoff, one after the other. */
+typedef struct nnp_found {
+    nnp_real *x, *y, *z;
+    int *entry, *part; /* place in the row; 2 species + (beyond near) */
+} nnp_found;
+
+static nnp_found found_take(nnp_arena* arena, int n)
 {
-    const int row = b->rows[w];
+    nnp_found f;
+    f.x = (nnp_real*)nnp_take(arena, 3 * (size_t)n * sizeof(nnp_real));
+    f.y = f.x + n;
+    f.z = f.y + n;
+    f.entry = (int*)nnp_take(arena, 2 * (size_t)n * sizeof(int));
+    f.part = f.entry + n;
+    return f;
+}
+
+/* Their number, without a branch: what is too far is overwritten. clash: an atom on top of the centre, else
+ * kept. */
+static int block_find(const nnp_found* f, const nnp_system* system, int row, double near, double cut,
+                      int* clash)
+{
     const int centre = system->centre ? system->centre[row] : row;
     const double* const xi = system->x + 4 * (int64_t)centre;
+    const double x0 = xi[0], y0 = xi[1], z0 = xi[2];
+    const double near2 = near * near, cut2 = cut * cut, clash2 = system->clash * system->clash;
+    const int* const index = system->index + system->first[row];
+    const int n = (int)(system->first[row + 1] - system->first[row]);
+    double closest = cut2;
+    int m = 0;
+    for (int k = 0; k < n; ++k) {
+        const double* const xj = system->x + 4 * (int64_t)index[k];
+        const double x = xj[0] - x0, y = xj[1] - y0, z = xj[2] - z0;
+        const double r2 = x * x + y * y + z * z;
+        f->x[m] = (nnp_real)x;
+        f->y[m] = (nnp_real)y;
+        f->z[m] = (nnp_real)z;
+        f->entry[m] = k;
+        f->part[m] = 2 * (int)xj[3] + !(r2 < near2);
+        m += r2 < cut2;
+        closest = r2 < closest ? r2 : closest;
+    }
+    if (closest < clash2)
+        for (int k = 0; k < m && *clash < 0; ++k) {
+            const double x = (double)f->x[k], y = (double)f->y[k], z = (double)f->z[k];
+            if (x * x + y * y + z * z < clash2) *clash = index[f->entry[k]];
+        }
+    return m;
+}
+
+/* Lane w: the neighbours found, into their segments. count is [2S]. */
+static void block_fill_lane(nnp_block* b, const nnp_found* f, int m, int w, int* count)
+{
     nnp_real* const dx = (nnp_real*)b->ux + w;
     nnp_real* const dy = (nnp_real*)b->uy + w;
     nnp_real* const dz = (nnp_real*)b->uz + w;
-    int64_t* const slot = b->slot + w;
-    const double near2 = near * near, cut2 = cut * cut, clash2 = system->clash * system->clash;
-    int clash = -1;
-    for (int64_t p = system->first[row]; p < system->first[row + 1]; ++p) {
-        const double* const xj = system->x + 4 * (int64_t)system->index[p];
-        const double x = xj[0] - xi[0], y = xj[1] - xi[1], z = xj[2] - xi[2];
-        const double r2 = x * x + y * y + z * z;
-        const int t = (int)xj[3];
-        const int is_far = !(r2 < near2);
-        const int n = b->begin[t] + (is_far ? b->capacity[t] : 0) + count[2 * t + is_far];
-        dx[n * NNP_W] = (nnp_real)x;
-        dy[n * NNP_W] = (nnp_real)y;
-        dz[n * NNP_W] = (nnp_real)z;
-        slot[n * NNP_W] = p;
-        count[2 * t + is_far] += r2 < cut2;
-        if (r2 < clash2) clash = system->index[p];
+    int* const slot = b->slot + w;
+    for (int k = 0; k < m; ++k) {
+        const int part = f->part[k], t = part >> 1;
+        const int n = (b->begin[t] + (part & 1) * b->capacity[t] + count[part]++) * NNP_W;
+        dx[n] = f->x[k];
+        dy[n] = f->y[k];
+        dz[n] = f->z[k];
+        slot[n] = f->entry[k];
     }
-    return clash;
 }
 
 /* Pad every segment to its longest lane. counts is [NNP_W][2S]. */
@@ -134,10 +171,12 @@ static nnp_clash block_gather(nnp_block* b, nnp_arena* arena, const nnp_system* 
     }
     block_take(b, arena, total);
     int* const counts = (int*)nnp_take(arena, (size_t)(NNP_W * 2 * s) * sizeof(int));
+    const nnp_found found = found_take(arena, total / 2 + 1);
     memset(counts, 0, (size_t)(NNP_W * 2 * s) * sizeof(int));
-    for (int w = 0; w < NNP_W; ++w) {
-        if (b->rows[w] < 0) continue;
-        const int atom = block_fill_lane(b, system, w, near, cut, counts + w * 2 * s);
+    for (int w = 0; w < NNP_W && b->rows[w] >= 0; ++w) {
+        int atom = -1;
+        const int m = block_find(&found, system, b->rows[w], near, cut, &atom);
+        block_fill_lane(b, &found, m, w, counts + w * 2 * s);
         if (atom >= 0 && clash.row < 0) {
             clash.row = b->rows[w];
             clash.atom = atom;
@@ -168,11 +207,13 @@ static void block_scatter(const nnp_block* b, const nnp_system* system, nnp_real
         const int64_t lo = system->first[row], hi = system->first[row + 1];
         memset(g + 3 * lo, 0, (size_t)(3 * (hi - lo)) * sizeof(nnp_real));
     }
+    int64_t first[NNP_W];
+    for (int w = 0; w < NNP_W; ++w) first[w] = b->rows[w] >= 0 ? system->first[b->rows[w]] : 0;
     NNP_EACH_PART(b, part) NNP_EACH_NEIGHBOUR(b, part, n)
     {
         for (int w = 0; w < NNP_W; ++w) {
-            const int64_t p = b->slot[n * NNP_W + w];
-            if (p < 0) continue;
+            if (b->slot[n * NNP_W + w] < 0) continue;
+            const int64_t p = first[w] + b->slot[n * NNP_W + w];
             g[3 * p] = ((const nnp_real*)b->gx)[n * NNP_W + w];
             g[3 * p + 1] = ((const nnp_real*)b->gy)[n * NNP_W + w];
             g[3 * p + 2] = ((const nnp_real*)b->gz)[n * NNP_W + w];

@@ -26,7 +26,7 @@ static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int tr
         if (training) vecs += 8 * n + 12 * nf + 8 * m;
         if (vecs > largest) largest = vecs;
     }
-    const size_t vecs = largest + 10 * n + (size_t)model->n_baseline * 2 * n;
+    const size_t vecs = largest + 12 * n + (size_t)model->n_baseline * 2 * n;
     const size_t pieces = 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
     return vecs * sizeof(nnp_vec) + s * s * sizeof(nnp_triplets) + (3 + 2 * NNP_W) * s * sizeof(int) +
            pieces * 64;
@@ -89,12 +89,16 @@ static void kernels_gather(const nnp_system* system, const int64_t* reverse_firs
     const nnp_real* const pair = (const nnp_real*)g;
     for (int i = i0; i < i1; ++i) {
         double x = 0, y = 0, z = 0;
+        const int64_t begin = reverse_first[i], end = reverse_first[i + 1];
+        /* the next row's entries lie anywhere near in space: ask for them while this row's are added */
+        if (i + 1 < i1)
+            for (int64_t q = end; q < reverse_first[i + 2]; ++q) __builtin_prefetch(pair + 3 * reverse[q]);
         for (int64_t p = system->first[i]; p < system->first[i + 1]; ++p) {
             x += (double)pair[3 * p];
             y += (double)pair[3 * p + 1];
             z += (double)pair[3 * p + 2];
         }
-        for (int64_t q = reverse_first[i]; q < reverse_first[i + 1]; ++q) {
+        for (int64_t q = begin; q < end; ++q) {
             const nnp_real* const back = pair + 3 * reverse[q];
             x -= (double)back[0];
             y -= (double)back[1];

@@ -44,9 +44,9 @@ static nnp_rates block_rates(const nnp_block* b, const nnp_system* system, const
     {
         nnp_vec l[3] = {nnp_splat(0), nnp_splat(0), nnp_splat(0)};
         for (int w = 0; w < NNP_W; ++w) {
-            const int64_t p = b->slot[n * NNP_W + w];
-            if (p < 0) continue;
+            if (b->slot[n * NNP_W + w] < 0) continue;
             const int row = b->rows[w];
+            const int64_t p = system->first[row] + b->slot[n * NNP_W + w];
             const double* const li =
                 tangent->lambda + 3 * (int64_t)(system->centre ? system->centre[row] : row);
             const double* const lj = tangent->lambda + 3 * (int64_t)system->index[p];

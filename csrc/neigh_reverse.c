@@ -75,7 +75,7 @@ static int scatter_segment(nnp_neigh* list, const plan* plan, int segment)
 {
     const int n = list->n, lo = segment_begin(plan, n, segment), hi = segment_begin(plan, n, segment + 1);
     int* filled = ((nnp_neigh_scratch*)list->scratch)->key;
-    memset(filled + lo, 0, (size_t)(hi - lo) * sizeof(int));
+    if (hi > lo) memset(filled + lo, 0, (size_t)(hi - lo) * sizeof(int));
     if (plan->n_segments == 1) return scatter_here(list, filled, 0, list->first[n]);
     for (int begin = 0; begin < n; begin += NNP_NEIGH_BLOCK) {
         const uint64_t mask = plan->mask[begin / NNP_NEIGH_BLOCK], bit = (uint64_t)1 << segment;

@@ -52,10 +52,15 @@ def figures(demo):
     ]
     found.append(("parity", "Network against mW, unseen frames.", plot.parity, (parity_sets(demo),)))
     found.append(("pair_functions", "The learned 2-body functions.", plot.pair_functions, (demo.model,)))
+    panels = []
     for point in demo.reference:
         a, b = demo.reference[point], demo.network[point]
         if a.g is not None and b.g is not None:
-            found.append((f"rdf_{slug(point)}", point, plot.rdf_pair, (a.r, {"mW": a.g, "network": b.g}, point)))
+            panels.append((point, a.r, {"mW": a.g, "network": b.g}))
+    if panels:
+        found.append(("rdf", "g(r) of all liquids, shifted by 1 each.", plot.rdf_stack, (panels,)))
+    for point, r, curves in panels:
+        found.append((f"rdf_{slug(point)}", point, plot.rdf_pair, (r, curves, point)))
     return found
 
 

@@ -78,6 +78,19 @@ def rdf_pair(r, curves, title=""):
     return figure
 
 
+def rdf_stack(panels, shift=1.0):
+    """g(r) of several liquids above each other: panels [(name, r [n] A, {label: g [n]})], each shifted up by shift."""
+    figure, (ax,) = _figure(1, 6.4, 4.6)
+    styles = ({"color": "0.25", "lw": 2.2}, {"color": "tab:red", "lw": 1.2, "ls": "--"})
+    for k, (name, r, curves) in enumerate(panels):
+        for (label, g), style in zip(curves.items(), styles, strict=False):
+            ax.plot(r, g + k * shift, label=label if k == 0 else None, **style)
+        ax.text(r[-1], 1.08 + k * shift, name, ha="right", fontsize=8)
+    ax.set(xlabel="r (Å)", ylabel="g(r), shifted", xlim=(2.2, None), ylim=(0, None))
+    ax.legend(frameon=False, loc="upper right")
+    return figure
+
+
 def pair_functions(model, n_points=200):
     """Learned 2-body functions x(r) exp(alpha x(r)) of an MSR model, one panel a centre species, colours by partner.
 
