@@ -6,21 +6,17 @@ Writes metrics.json, report.html, model.nnp, learning_curve.csv, rdf_STATE.csv a
 """
 
 import contextlib
-import io
 import json
-import os
-import platform
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from . import __version__, _core, config, demo_crystals, demo_report
+from . import config, demo_crystals, demo_report
 from .checkpoint import FolderLock, write_atomic
 from .data import split
 from .demo_liquid import (
+    CAVITY,
     ICE_LIKE,
     MASS,
     STATE_POINTS,
@@ -34,6 +30,7 @@ from .demo_liquid import (
     stream,
     training_frames,
 )
+from .demo_metrics import ERRORS, LIQUIDS, compare, errors_by_state, machine, settings_table, slug, versions, write_rdf
 from .evaluate import evaluate, strict_json
 from .model import Model
 from .train import build_model
@@ -59,7 +56,7 @@ class Plan:
     bin_width: float = 0.05  # A
     train_seconds: float = 330.0
     # what the stages take on a quiet 2-core machine, s: for the ETA, and for what is left to train
-    expected: tuple = (30.0, 75.0, 330.0, 5.0, 110.0, 5.0, 6.0)
+    expected: tuple = (17.0, 70.0, 330.0, 1.0, 80.0, 1.0, 3.0)
 
 
 QUICK = Plan(
@@ -73,7 +70,7 @@ QUICK = Plan(
     every=10,
     bin_width=0.1,
     train_seconds=0.0,
-    expected=(1.0, 3.0, 8.0, 1.0, 4.0, 1.0, 5.0),
+    expected=(1.0, 3.0, 5.0, 0.1, 3.0, 0.5, 3.0),
 )
 STAGES = ("data", "reference", "training", "errors", "network MD", "crystals", "report")
 TOTAL_SECONDS = 570.0  # the training gets what the rest leaves of this, between half of and all train_seconds
@@ -106,24 +103,28 @@ class Stages:
 
     def __init__(self, plan):
         self.expected = dict(zip(STAGES, plan.expected, strict=True))
-        self.seconds, self.began, self.name, self.spoke = {}, time.monotonic(), None, 0.0
+        self.seconds, self.began, self.name, self.spoke = {}, time.monotonic(), None, -1e300
+        self.stage_began = self.began
 
     @contextlib.contextmanager
     def stage(self, name):
-        began, self.name = time.monotonic(), name
+        self.name, self.stage_began = name, time.monotonic()
         self.say("")
         yield
-        self.seconds[name] = time.monotonic() - began
+        self.seconds[name] = time.monotonic() - self.stage_began
 
     def elapsed(self):
         return time.monotonic() - self.began
 
-    def left(self):
-        """Seconds until the end, as expected of the stages to come, at the pace of those that are over."""
+    def left(self, names=STAGES):
+        """Seconds until those of the named stages that are not over yet are, at the pace of those that are."""
         over = sum(self.expected[n] for n in self.seconds if n != "training")
         spent = sum(t for n, t in self.seconds.items() if n != "training")
         pace = spent / over if over else 1.0
-        return sum(t * (1.0 if n == "training" else pace) for n, t in self.expected.items() if n not in self.seconds)
+        rest = {n: self.expected[n] * (1.0 if n == "training" else pace) for n in names if n not in self.seconds}
+        if self.name in rest:
+            rest[self.name] = max(rest[self.name] - (time.monotonic() - self.stage_began), 0.0)
+        return sum(rest.values())
 
     def say(self, text, interval=0.0):
         """A progress line, unless the last one is younger than interval seconds."""
@@ -132,7 +133,7 @@ class Stages:
             return
         self.spoke, left = now, int(self.left())
         place = f"[{STAGES.index(self.name) + 1}/{len(STAGES)} {self.name}]"
-        clock = f"{self.elapsed():.0f} s, about {left // 60}:{left % 60:02d} from this stage's start to the end"
+        clock = f"{self.elapsed():.0f} s, ETA {left // 60}:{left % 60:02d}"
         print(f"{place} {text + '  ' if text else ''}({clock})", file=sys.stderr, flush=True)
 
 
@@ -178,7 +179,7 @@ class Demo:
         """Train on what data() made; self.model, self.history."""
         seconds = self.plan.train_seconds
         if seconds:
-            rest = self.stages.left() - self.stages.expected["training"]
+            rest = self.stages.left([name for name in STAGES if name != "training"])
             seconds = min(max(TOTAL_SECONDS - self.stages.elapsed() - rest, 0.5 * seconds), seconds)
         settings = training_settings(self.quick, self.seed, seconds)
         self.settings = settings
@@ -244,6 +245,10 @@ class Demo:
             self._warn(f"{what}, {point.name}: MD diverged: {sample.failure}")
         else:
             self._check_ice(what, point, sample.ice)
+            if sample.void > CAVITY:
+                self._warn(
+                    f"{what}, {point.name}: a cavity of {sample.void:.1f} A: not one homogeneous liquid any more"
+                )
         return sample
 
     def _check_ice(self, what, point, ice):
@@ -271,15 +276,15 @@ class Demo:
         return {
             "schema": SCHEMA,
             "status": "diverged" if diverged else "warnings" if self.warnings else "ok",
-            "warnings": self.warnings,
+            "warnings": sorted(self.warnings),  # state points run side by side
             **{key: errors_by_state(self.table["trained"], column) for key, column in ERRORS.items()},
             **{f"untrained_{key}": errors_by_state(self.table["untrained"], column) for key, column in ERRORS.items()},
             **{key: {name: row[key] for name, row in liquids.items()} for key in LIQUIDS},
             "crystal_energy_error_meV": {k: row["error_meV"] for k, row in self.crystal_table.items()},
             "crystals": self.crystal_table,
-            "ice_like_fraction": {
-                point: {"mW": self.reference[point].ice, "network": self.network[point].ice} for point in liquids
-            },
+            "ice_like_fraction": self._of_samples("ice"),
+            "largest_void_A": self._of_samples("void"),
+            "attempts": self._of_samples("attempts"),
             "state_points": {point.name: asdict(point) for point in STATE_POINTS},
             "training": {
                 "epochs": self.history[-1]["epoch[1]"],
@@ -293,78 +298,14 @@ class Demo:
             "wall_seconds": {**self.stages.seconds, "total": self.stages.elapsed()},
             "seed": self.seed,
             "quick": self.quick,
-            "settings": {"plan": asdict(self.plan), "training": _table(self.settings)},
+            "settings": {"plan": asdict(self.plan), "training": settings_table(self.settings)},
             "versions": versions(),
             "machine": machine(),
         }
 
-
-ERRORS = {"energy_rmse_meV_per_atom": "rmse_energy[meV/atom]", "force_rmse_meV_per_A": "rmse_force[meV/A]"}
-LIQUIDS = (
-    "rdf_max_difference",
-    "rdf_max_difference_error",
-    "rdf_max_difference_r_A",
-    "energy_meV_per_molecule",
-    "pressure_GPa",
-)
-
-
-def errors_by_state(table, column):
-    """{state point: error} of a table of evaluate.by_config_type(), with "total"."""
-    return {name: row[column] for name, row in table.items()}
-
-
-def compare(reference, network):
-    """The LIQUIDS numbers of two Samples; the error of the largest difference is that of its bin."""
-    row = {
-        "energy_meV_per_molecule": _pair([1e3 * x for x in reference.energy], [1e3 * x for x in network.energy]),
-        "pressure_GPa": _pair(reference.pressure, network.pressure),
-    }
-    if reference.g is None or network.g is None:
-        return {**row, **dict.fromkeys(LIQUIDS[:3], float("nan"))}
-    difference = np.abs(network.g - reference.g)
-    k = int(difference.argmax())
-    error = float(np.hypot(reference.g_error[k], network.g_error[k]))
-    return {**row, **dict(zip(LIQUIDS, (float(difference[k]), error, float(reference.r[k])), strict=False))}
-
-
-def _pair(reference, network):
-    difference = network[0] - reference[0], float(np.hypot(reference[1], network[1]))
-    entries = {"mW": reference, "network": network, "difference": difference}
-    return {key: {"mean": value[0], "error": value[1]} for key, value in entries.items()}
-
-
-def _table(settings):
-    import msgspec
-
-    return msgspec.to_builtins(settings)
-
-
-def versions():
-    """What ran."""
-    return {"nnpcore": __version__, "numpy": np.__version__, "python": platform.python_version()}
-
-
-def machine():
-    """Where it ran; cores are those this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.platform(), "processor": platform.machine(), "cores": cores, "isa": _core.isa()}
-
-
-def write_rdf(path, reference, network):
-    """r, g(r) and errors of both potentials as CSV."""
-    columns = {"r[A]": (reference.r if reference.r is not None else network.r)}
-    for name, sample in (("mW", reference), ("network", network)):
-        if sample.g is not None:
-            columns |= {f"g_{name}": sample.g, f"g_{name}_error": sample.g_error}
-    text = io.StringIO()
-    np.savetxt(text, np.column_stack(list(columns.values())), fmt="%.6g", delimiter=",")
-    write_atomic(path, (",".join(columns) + "\n" + text.getvalue()).encode())
-
-
-def slug(name):
-    """A state point's name as part of a file name."""
-    return name.replace("/", "_").replace(" ", "_")
+    def _of_samples(self, name):
+        pairs = {point.name: (self.reference[point.name], self.network[point.name]) for point in STATE_POINTS}
+        return {point: {"mW": getattr(a, name), "network": getattr(b, name)} for point, (a, b) in pairs.items()}
 
 
 def run(folder, quick=False, seed=1):

@@ -52,7 +52,7 @@ def relaxed(model, positions, cell):
         return out.energy, out.forces, out.stress
 
     try:
-        return structures.relax(compute, positions, cell, max_force=1e-3, max_stress=1e-2, max_steps=300)
+        return structures.relax(compute, positions, cell, max_force=1e-4, max_stress=1e-3, max_steps=500)
     except (FloatingPointError, ValueError, RuntimeError):  # a bad network may let molecules fall into each other
         nan = float("nan")
         return structures.Relaxed(positions, cell, nan, np.full_like(positions, nan), None, 0, False)

@@ -12,10 +12,11 @@ from . import analysis
 from .data import Frame
 from .md import MD, Diverged
 from .md_start import disordered_box
-from .structures import density_to_volume
 
 MASS, SYMBOL = 18.015, "O"  # amu; a molecule of mW is one particle
 ICE_LIKE = 0.25  # fraction of ice-like molecules above which a sample is called crystalline; liquids: under 0.1
+CAVITY = 5.0  # A, radius of an empty sphere above which a liquid is called cavitated; liquids: 3 to 4.3
+ATTEMPTS = 4  # at a liquid that does not cavitate
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Sample:
     """What an NVT run of one potential at one state point gave.
 
     r, g, g_error [bins]; energy, pressure: (mean, standard error) in eV per molecule and GPa; temperature K;
-    ice: largest fraction of ice-like molecules in frames; frames: [positions] along the run; cell [3][3] A;
-    failure: text, or None.
+    ice, void: largest fraction of ice-like molecules and largest empty sphere (A) in frames, which are positions along
+    the run; cell [3][3] A; attempts: runs it took to get one without a cavity; failure: text, or None.
     """
 
     r: np.ndarray | None = None
@@ -65,6 +66,8 @@ class Sample:
     pressure: tuple = (float("nan"),) * 2
     temperature: float = float("nan")
     ice: float = float("nan")
+    void: float = float("nan")
+    attempts: int = 1
     frames: list = field(default_factory=list)
     cell: np.ndarray | None = None
     failure: str | None = None
@@ -105,6 +108,7 @@ def melt(model, n, point, seed, scale=1.0):
     simulation = MD(model, start.positions, SYMBOL, start.cell, threads=1, **options)
     simulation.run(round(400 * scale))
     for temperature in (600.0, WARM, WARM):
+        check_stop()
         simulation.set(temperature=temperature)
         simulation.run(round(270 * scale))
     return simulation.positions, start.cell
@@ -112,11 +116,11 @@ def melt(model, n, point, seed, scale=1.0):
 
 def settle(simulation, point, steps):
     """Bring a liquid at 270.9 K to the point's temperature: cooled over the first half of steps, held for the rest."""
-    ramp = np.linspace(WARM, point.temperature, 11)[1:]
+    ramp = [*np.linspace(WARM, point.temperature, 11)[1:], *[point.temperature] * 10]
     for temperature in ramp:
+        check_stop()
         simulation.set(temperature=float(temperature))
         simulation.run(steps // 20)
-    simulation.run(steps - 10 * (steps // 20))
 
 
 def training_frames(model, n, point, plan, seed):
@@ -156,21 +160,29 @@ def labelled(model, positions, cell, point, index):
 def nvt(model, start, point, plan, seed, precision):
     """An NVT run (Bussi, 10 fs) from start = (positions, cell), a liquid at 270.9 K: a Sample.
 
-    Every potential is settled by itself, with the same protocol; a run that diverges gives Sample.failure.
+    Every potential is settled by itself, with the same protocol. At 0.92 g/cm3 the liquid is stretched (-0.27 GPa) and
+    metastable: one run in several opens a cavity, after which pressure and g(r) are those of a denser liquid around a
+    hole. Such a run is begun again with other random numbers. One that diverges gives Sample.failure.
     """
     positions, cell = start
     slow = point.temperature < WARM
-    options = dict(temperature=WARM, ensemble="bussi", tau=100.0, dt=10.0, seed=stream(seed, "nvt"))
-    simulation = MD(model, positions, SYMBOL, cell, precision=precision, threads=1, **options)
+    options = dict(temperature=WARM, ensemble="bussi", tau=100.0, dt=10.0, precision=precision, threads=1)
     try:
-        settle(simulation, point, plan.settle * (4 if slow else 1))
-        return _measure(simulation, point, plan, plan.steps * (2 if slow else 1))
+        for attempt in range(1, ATTEMPTS + 1):
+            simulation = MD(model, positions, SYMBOL, cell, seed=stream(seed, "nvt", attempt), **options)
+            settle(simulation, point, plan.settle * (4 if slow else 1))
+            steps = plan.steps * (2 if slow else 1)
+            sample = _measure(simulation, point, plan, steps, give_up=attempt < ATTEMPTS)
+            if sample is not None:
+                sample.attempts = attempt
+                return sample
     except Diverged as error:
         return Sample(cell=cell, failure=" ".join(str(error).split()))
 
 
-def _measure(simulation, point, plan, steps):
-    sample = Sample(cell=simulation.cell)
+def _measure(simulation, point, plan, steps, give_up):
+    """The Sample of `steps` more steps; with give_up None as soon as there is a cavity."""
+    sample = Sample(cell=simulation.cell, ice=0.0, void=0.0)
     r_max = min(plan.r_max, 0.5 * float(np.linalg.norm(sample.cell, axis=1).min()))
     bins = round(r_max / plan.bin_width)
     rdf = simulation.sample_rdf(bins * plan.bin_width, bins, every=plan.every, start=simulation.step)
@@ -181,13 +193,17 @@ def _measure(simulation, point, plan, steps):
         thermo = simulation.thermo()
         rows.append((thermo["potential"] / n, thermo["pressure"], thermo["temperature"]))
         if (k + 1) % (steps // plan.every // plan.test_frames) == 0:
-            sample.frames.append(simulation.positions)
+            positions = simulation.positions
+            sample.frames.append(positions)
+            sample.ice = max(sample.ice, ice_like(positions, sample.cell))
+            sample.void = max(sample.void, largest_void(positions, sample.cell))
+            if give_up and sample.void > CAVITY:
+                return None
     energy, pressure, temperature = np.array(rows).T
     sample.energy, sample.pressure = analysis.mean_error(energy, 8), analysis.mean_error(pressure, 8)
     sample.temperature = float(temperature.mean())
     result = rdf.result()
     sample.r, sample.g, sample.g_error = result.r, result.total, block_error(rdf)
-    sample.ice = max(ice_like(x, sample.cell) for x in sample.frames)
     return sample
 
 
@@ -239,6 +255,16 @@ def ice_like(positions, cell):
     return float(((staggered == 4) | ((staggered == 3) & (eclipsed == 1))).mean())
 
 
-def box_edge(n, density):
-    """A, of a cubic box of n molecules at a density in g/cm3."""
-    return density_to_volume(density, n * MASS) ** (1 / 3)
+def largest_void(positions, cell, spacing=1.8):
+    """Radius (A) of the largest sphere without a molecule's centre in it, about points of a grid. Rectangular cells."""
+    lengths = np.diag(cell)
+    axes = [np.arange(0.0, length, length / np.ceil(length / spacing)) for length in lengths]
+    largest = 0.0
+    for x in axes[0]:
+        squares = []  # along each axis: [points][molecules]
+        for axis, points in enumerate(([x], axes[1], axes[2])):
+            d = np.subtract.outer(points, positions[:, axis])
+            squares.append((d - lengths[axis] * np.round(d / lengths[axis])) ** 2)
+        nearest = (squares[1][:, None] + (squares[0] + squares[2])[None]).min(axis=2)
+        largest = max(largest, float(nearest.max()))
+    return float(np.sqrt(largest))

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 
 from . import plot
+from .demo_metrics import slug
 from .evaluate import Labels
 from .report import Report
 
@@ -46,8 +47,6 @@ def write(demo):
 
 def figures(demo):
     """[(file name, caption, function of plot, its arguments)]"""
-    from .demo import slug
-
     found = [
         ("learning_curve", "Errors on the validation frames during training.", plot.learning_curves, (demo.history,))
     ]
