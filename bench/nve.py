@@ -2,10 +2,10 @@
 
     python bench/nve.py MODEL.nnp [--molecules 1000] [--ps 50] [--replicas 6] [--density 1.0] [--json FILE]
 
-Liquid mW water, settled with the network itself, then NVE at 5 fs from independent starts, and at 2.5 fs from the first; in
-float64 and float32, one thread each, as many at once as there are processors. The drift of one run is the slope of a random
-walk; whether there is a systematic one is told by the mean over starts and its standard error. Second order: the
-fluctuation falls fourfold when the step is halved.
+Liquid mW water, settled with the network itself, then NVE at 5 fs from independent starts, and at 2.5 fs from the
+first; in float64 and float32, one thread each. The drift of one run is the slope of a random walk; whether there is a
+systematic one is told by the mean over starts and its standard error. Second order: the fluctuation falls fourfold
+when the step is halved.
 """
 
 import argparse
