@@ -1,7 +1,8 @@
 /* vecmath.h - exp2, exp, tanh, log and the cutoff's sine/cosine on nnp_vec, without calls.
  *
  * Polynomials are near-minimax fits (mpmath chebyfit, 40 digits). Bounds that
- * tests/unit/test_vecmath.py holds them to: float64 1e-15, float32 5e-7 (exp relative; tanh and the cutoff absolute).
+ * tests/unit/test_vecmath.py holds them to: float64 1e-15, float32 5e-7 (exp relative; tanh and the cutoff
+ * absolute).
  */
 #ifndef NNP_VECMATH_H
 #define NNP_VECMATH_H
