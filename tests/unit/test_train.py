@@ -10,6 +10,7 @@ from fake_trainer import FakeTrainer
 from nnpcore import checkpoint, config, training
 from nnpcore.data import DataError, Frame
 from nnpcore.model import Model
+from nnpcore.train import core
 from nnpcore.training import Diverged, Training, bound_penalty
 
 
@@ -204,3 +205,15 @@ def test_frames_the_model_does_not_know_are_named(model, frames):
     bad = Frame(["Kr"], [[0, 0, 0]], energy=0.0, forces=[[0, 0, 0]], source="odd.xyz@4")
     with pytest.raises(DataError, match=r"odd\.xyz@4: species Kr"):
         Training(model, [*frames, bad], [], settings())
+
+
+def test_core_keeps_atoms_apart_and_vanishes_on_the_data():
+    """The core is zero at all distances of the frames; below them it repels."""
+    frames = [Frame(["O"] * 2, [[0, 0, 0], [d, 0, 0]], energy=0.0, forces=np.zeros((2, 3))) for d in (2.0, 2.5)]
+    (term,) = core(frames, 4.0)
+    potential = Model.msr(["O"], rc=4.0, n2=1, n3=0, hidden=[1], baseline=[term])
+    potential.theta = np.zeros(potential.n_parameters)
+    assert [potential.compute(f.positions, "O").energy for f in frames] == [0.0, 0.0]
+    close = potential.compute([[0, 0, 0], [1.0, 0, 0]], "O")
+    assert close.energy > 5 and close.forces[1, 0] > 10
+    assert core([Frame(["O"], [[0, 0, 0]], energy=0.0)], 4.0) == []
