@@ -122,7 +122,7 @@ def build_model(settings, frames, base=Path()):
         mass={s: m.mass.get(s, MASSES.get(s)) for s in species},
         seed=settings.train.seed,
     )
-    if m.baseline:  # a core is zero on the data; E0 are fitted to what the baseline leaves: a network of zeros is the baseline alone
+    if m.baseline:  # E0 are fitted to what it leaves: a network of zeros is the baseline alone (and a core is 0 here)
         energies = predict(model.replace(theta=np.zeros(model.n_parameters)), frames)[0]
         pairs = zip(frames, energies, strict=True)
         frames = [replace(f, energy=None if f.energy is None else f.energy - e) for f, e in pairs]

@@ -55,7 +55,8 @@ def run(model, frames, settings, folder=None, callback=None, resume=False):
 
 
 def test_training_lowers_the_errors_and_reports_them(model, frames):
-    result = run(model, frames, settings(epochs=300, schedule={"kind": "cosine"}))
+    gentle = settings(epochs=300, schedule={"kind": "cosine"}, optimizer={"lr": 0.02})
+    result = run(model, frames, gentle)
     first, last = result.history[0], result.history[-1]
     assert len(result.history) == 300
     assert last["valid_rmse_force[meV/A]"] < 0.1 * first["valid_rmse_force[meV/A]"]
@@ -217,3 +218,15 @@ def test_core_keeps_atoms_apart_and_vanishes_on_the_data():
     close = potential.compute([[0, 0, 0], [1.0, 0, 0]], "O")
     assert close.energy > 5 and close.forces[1, 0] > 10
     assert core([Frame(["O"], [[0, 0, 0]], energy=0.0)], 4.0) == []
+
+
+def test_exponents_stay_within_reach(model, frames):
+    """Huge steps cannot take an exponent out of what float32 holds; a start beyond the limit widens it."""
+    settings = config.TrainConfig(
+        train=config.Train(epochs=3, batch=4), optimizer=config.Optimizer(kind="adam", lr=1e3, exponent_scale=1.0)
+    )
+    for first, reach in ((1.0, training.EXPONENT_LIMIT), (40.0, 40.0)):
+        model.theta = np.where(np.arange(model.n_parameters) == 0, first, model.theta)
+        with Training(model, frames, frames, settings, quiet=True) as run:
+            run.run()
+            assert np.abs(run.state.theta[model.exponents]).max() == reach
