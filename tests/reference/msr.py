@@ -82,7 +82,7 @@ def outer(r, rc, kind):
     if kind == "cosine":
         w = np.pi / rc
         return (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
-    s = np.polynomial.Polynomial([1, 0, 0, -10, 15, -6])
+    s = np.polynomial.Polynomial([1, 0, 0, 0, -35, 84, -70, 20])
     return s(r / rc), s.deriv(1)(r / rc) / rc, s.deriv(2)(r / rc) / rc**2
 
 

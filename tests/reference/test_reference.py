@@ -100,7 +100,7 @@ def test_channels_count_unordered_pairs():
         assert all(msr.channel(n, u, t) == c for (t, u), c in formula.items())
 
 
-@pytest.mark.parametrize("kind", ["cosine", "quintic"])
+@pytest.mark.parametrize("kind", ["cosine", "septic"])
 def test_short_range_branch_is_smooth(kind):
     r = 1.9 + np.array([-1e-6, 1e-6])
     x, dx = msr.switch(r, 4.5, 1.9, kind)
