@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from nnpcore import _core, md_start
-from nnpcore.md import GPA, MD, Diverged
+from nnpcore.md import MD, Diverged
 from nnpcore.model import Model
 from nnpcore.sample import RDF
+from nnpcore.units import GPA
 from nnpcore.validate import InputError
 
 KB = 8.617333262e-5
