@@ -174,16 +174,21 @@ def test_instruction_sets_agree():
     """Every variant that this processor has, against the baseline."""
     text = SETUP + (
         "out = {}\n"
-        "for name in ('mW', 'msr1', 'msr3-rs-zbl'):\n"
+        "try:\n"
+        "    isa = _core.isa()\n"
+        "except _core.NnpError:\n"
+        "    isa = 'none'\n"
+        "for name in ('mW', 'msr1', 'msr3-rs-zbl') if isa != 'none' else ():\n"
         "    for precision in ('float64', 'float32'):\n"
         "        r = evaluate(name, precision)\n"
         "        out[name + ' ' + precision] = [r.energy, r.forces.tolist(), r.stress.tolist()]\n"
-        "print(json.dumps([_core.isa(), out]))\n"
+        "print(json.dumps([isa, out]))\n"
     )
     results = {}
     for isa in ("baseline", "avx2", "avx512"):
         used, numbers = json.loads(run_script(text, NNPCORE_ISA=isa))
-        results[used] = numbers
+        if used != "none":  # this build or processor does not have it
+            results[used] = numbers
     assert "baseline" in results
     if len(results) == 1:
         pytest.skip("this build or processor has one instruction set only")
