@@ -238,6 +238,19 @@ def test_restart_goes_on_to_the_same_bits(ensemble):
     assert again.thermo()["conserved"] == whole.thermo()["conserved"]
 
 
+def test_a_state_whose_list_cannot_be_built():
+    """An error, and then the positions are the state's, not those of its list."""
+    md = water()
+    md.run(3)
+    kept = md.state
+    with pytest.raises(_core.NnpError, match="beyond"):
+        md.state = {**kept, "x_list": kept["x_list"] + [1e13, 0, 0]}
+    assert np.array_equal(md.positions, kept["x"]) and md.step == 3
+    md.run(2)
+    md.state = kept
+    assert bits(md) == {k: np.asarray(kept[k]).tobytes() for k in bits(md)}
+
+
 def test_chunks_and_looking_change_nothing():
     whole, parts = water(ensemble="bussi").run(50), water(ensemble="bussi")
     for steps in (1, 2, 3, 4, 40):
