@@ -27,7 +27,7 @@ def bits(out):
 
 
 THREADS = (1, 2, 3, 4, 8, 16)
-FULL = bool(float(os.environ.get("NNPCORE_SOAK", "0")))  # 1000 steps of MD with every number of threads: two minutes
+FULL = bool(float(os.environ.get("NNPCORE_SOAK", "0")))  # 1000 steps of MD with every number of threads: minutes
 
 
 def large_system(n_species, n=3301, seed=1):
