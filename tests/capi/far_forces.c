@@ -1,13 +1,13 @@
-/* far_offsets.c - lists of more than 2^31 pairs: ./far_offsets model.nnp. A real one would take 100 GB, so a
- * small list is moved to where its entries would be behind 2^31 others, in memory that is mapped but never
- * touched, and must give the same bits. Exit code 77: the system does not map as much. Built with the core's
- * own headers, and with neigh_export.c in here for its struct.
+/* far_forces.c - energies, forces, virials of a list of more than 2^31 pairs: ./far_forces model.nnp. A real
+ * one would take 100 GB, so a small list is moved to where its entries would be behind 2^31 others, in memory
+ * that is mapped but never touched, and must give the same bits. Exit code 77: the system does not map as
+ * much. Built with the core's own headers.
  */
 #define _GNU_SOURCE
-#include "neigh_export.c"
 #include "workspace_private.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { SIDE = 8, N = SIDE * SIDE * SIDE };
@@ -19,7 +19,7 @@ static int species[N];
 static void check(int good, const char* what, int line)
 {
     if (good) return;
-    fprintf(stderr, "far_offsets.c:%d: %s (last error: %s)\n", line, what, nnp_last_error());
+    fprintf(stderr, "far_forces.c:%d: %s (last error: %s)\n", line, what, nnp_last_error());
     exit(1);
 }
 #define CHECK(condition) check(condition, #condition, __LINE__)
@@ -108,41 +108,6 @@ static void check_forces(const nnp_model* model, int precision, int threads)
     nnp_workspace_free(w);
 }
 
-/* ---- the public list of pairs ---- */
-
-typedef struct pairs {
-    int *i, *j, *shifts;
-    double *d, *vectors;
-} pairs;
-
-static pairs room(int64_t count)
-{
-    const pairs p = {map(count, 4), map(count, 4), map(count, 12), map(count, 8), map(count, 24)};
-    return p;
-}
-
-static void check_pairs(int threads)
-{
-    nnp_neighbor_list* nl = NULL;
-    CHECK(nnp_neighbor_list_new(N, x[0], cell, NULL, 5.0, threads, &nl) == NNP_OK);
-    const int64_t count = nnp_neighbor_list_count(nl);
-    const int64_t listed = nl->list.first[N];
-    const pairs near = room(count), far = room(count);
-    CHECK(nnp_neighbor_list_pairs(nl, threads, near.i, near.j, near.d, near.vectors, near.shifts) == NNP_OK);
-    int* const index = nl->list.index;
-    nl->list.index = moved(index, listed, sizeof *index);
-    shift_all(nl->list.first, N + 1);
-    shift_all(nl->first, N + 1);
-    CHECK(nnp_neighbor_list_pairs(nl, threads, far.i, far.j, far.d, far.vectors, far.shifts) == NNP_OK);
-    const size_t n = (size_t)count;
-    CHECK(count > 10 * N && near.j[1] != near.j[0]);
-    CHECK(!memcmp(near.i, far.i + FAR, 4 * n) && !memcmp(near.j, far.j + FAR, 4 * n));
-    CHECK(!memcmp(near.d, far.d + FAR, 8 * n) && !memcmp(near.vectors, far.vectors + 3 * FAR, 24 * n));
-    CHECK(!memcmp(near.shifts, far.shifts + 3 * FAR, 12 * n));
-    nl->list.index = index;
-    nnp_neighbor_list_free(nl);
-}
-
 int main(int argc, char** argv)
 {
     nnp_model* model = NULL;
@@ -151,7 +116,6 @@ int main(int argc, char** argv)
     for (int threads = 1; threads <= 2; ++threads) {
         check_forces(model, NNP_F64, threads);
         check_forces(model, NNP_F32, threads);
-        check_pairs(threads);
     }
     nnp_model_free(model);
     return 0;
