@@ -36,7 +36,6 @@ CALLS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="the trainer keeps the distance of the model that it began with")
 @pytest.mark.parametrize("precision", LIMIT)
 @pytest.mark.parametrize("call", CALLS)
 def test_exponents_that_a_close_pair_cannot_bear(call, precision):
