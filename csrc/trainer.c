@@ -39,6 +39,23 @@ static int take_theta(nnp_trainer* t, const double* theta)
     return status;
 }
 
+/* exp(alpha x) of the short-range branch is bounded by the closest pair: a matter of the present exponents.
+ */
+static int check_closest(const nnp_trainer* t, const double* theta, int n, const int* frames)
+{
+    if (!(t->model.rs > 0)) return NNP_OK;
+    nnp_model now = t->model;
+    now.theta = (double*)theta;
+    const double least = nnp_clash_distance(&now, t->precision);
+    for (int i = 0; i < n; ++i)
+        if (!(t->frames[frames[i]]->closest >= least))
+            return nnp_fail(NNP_ERR_DIVERGED,
+                            "frame %d has atoms %g Angstrom apart: with these exponents %s holds %g",
+                            frames[i], t->frames[frames[i]]->closest,
+                            t->precision == NNP_F32 ? "float32" : "float64", least);
+    return NNP_OK;
+}
+
 static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training,
                         nnp_batch* b)
 {
@@ -70,6 +87,7 @@ static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* f
     t->n_threads = nnp_thread_count(t->n_threads);
     int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->halo[n], training);
     if (!status) status = take_theta(t, theta);
+    if (!status) status = check_closest(t, theta, n, frames);
     if (status) batch_free(b);
     return status;
 }

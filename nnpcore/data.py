@@ -10,13 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .units import BOHR, HARTREE, KCAL_MOL
 from .validate import InputError
-
-# CODATA 2018; 1 eV = 1.602176634e-19 J and 1 mol = 6.02214076e23 are exact
-HARTREE = 27.211386245988  # eV
-BOHR = 0.529177210903  # A
-KCAL_MOL = 4184 / (6.02214076e23 * 1.602176634e-19)  # eV
-GPA = 160.2176634  # GPa per eV/A^3
 
 # name: (eV per energy unit, A per length unit); forces are energy/length, stresses energy/length^3
 UNITS = {

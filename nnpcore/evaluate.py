@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoint import write_atomic
-from .data import GPA, indices, read_frames
+from .data import indices, read_frames
+from .units import GPA
 
 QUANTITIES = ("energy", "force", "stress")
 UNIT = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa"}
