@@ -20,6 +20,7 @@ typedef struct nnp_batch {
     int64_t *row, *total, *halo; /* [n+1] */
     int* chunk;                  /* [n+1] */
     int n_blocks;
+    int threads; /* one where there is too little to share out */
 } nnp_batch;
 
 static void batch_free(nnp_batch* b)
@@ -88,6 +89,7 @@ static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* f
     int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->halo[n], training);
     if (!status) status = take_theta(t, theta);
     if (!status) status = check_closest(t, theta, n, frames);
+    b->threads = b->n_blocks > 8 ? t->n_threads : 1;
     if (status) batch_free(b);
     return status;
 }
@@ -114,7 +116,7 @@ static char* thread_scratch(const nnp_trainer* t)
 static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
 {
     const int n_chunks = b->chunk[b->n];
-#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && b->n_blocks > 8)
+#pragma omp parallel num_threads(b->threads) if (b -> threads > 1)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < n_chunks; ++i) {
@@ -212,7 +214,7 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
     const int status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)n_workers, 1);
     if (status) return status;
     const int slice = 256, n_slices = (int)((np + slice - 1) / slice);
-#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && n_workers > 1)
+#pragma omp parallel num_threads(b->threads) if (b -> threads > 1 && n_workers > 1)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int v = 0; v < n_workers; ++v) {
@@ -263,7 +265,7 @@ int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* lo
         status = nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n_batch);
     } else {
         batch_evaluate(t, &b);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(b.threads) if (b.threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) frame_loss(t, &b, q, loss, parts + 3 * q, &tangents[q]);
         memset(terms, 0, 4 * sizeof(double));
         for (int q = 0; q < n_batch; ++q)
@@ -333,7 +335,7 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
     const size_t share = (size_t)np * (size_t)t->k->width * (size_t)t->k->real_bytes;
     status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)t->n_threads, 1);
     if (!status) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(b.threads) if (b.threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) {
             const nnp_frame* const f = t->frames[frames[q]];
             const nnp_system s = frame_system(f);

@@ -86,25 +86,15 @@ static void check_forces(const nnp_model* model, int precision, int threads)
 
     nnp_neigh* const l = &w->list;
     const int64_t pairs = l->first[N];
-    int* const index = l->index;
-    int64_t* const reverse = l->reverse;
-    void* const g = w->g;
-    shift_all(reverse, pairs); /* places of pairs */
-    l->index = moved(index, pairs, sizeof *index);
-    l->reverse = moved(reverse, pairs, sizeof *reverse);
-    w->g = map(pairs, 3 * (size_t)w->k->real_bytes);
+    int* const local = w->plan.local;
+    w->plan.local = moved(local, pairs, sizeof *local);
     shift_all(l->first, N + 1);
-    shift_all(l->reverse_first, N + 1);
     memset(&far, 0xFF, sizeof far);
     evaluate(w, &far);
     CHECK(pairs > 10 * N && memcmp(&near, &far, sizeof near) == 0);
 
-    munmap(l->index, (size_t)(FAR + pairs) * sizeof *index);
-    munmap(l->reverse, (size_t)(FAR + pairs) * sizeof *reverse);
-    munmap(w->g, (size_t)(FAR + pairs) * 3 * (size_t)w->k->real_bytes);
-    l->index = index;
-    l->reverse = reverse;
-    w->g = g;
+    munmap(w->plan.local, (size_t)(FAR + pairs) * sizeof *local);
+    w->plan.local = local;
     nnp_workspace_free(w);
 }
 
