@@ -112,7 +112,10 @@ core = Extension(
 setup(
     packages=["nnpcore", "nnpcore.csrc"],
     package_dir={"nnpcore.csrc": "csrc"},
-    package_data={"nnpcore": ["bench_peak.c", "mw_msr.nnp"], "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "lammps/*"]},
+    package_data={
+        "nnpcore": ["bench_peak.c", "mw_msr.nnp"],
+        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "lammps/*"],
+    },
     ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
     cmdclass={"build_ext": BuildExt},
     zip_safe=False,
