@@ -267,19 +267,19 @@ def _say(text):
 # ---- trying it ----
 
 
-def run_lmp(line, text=None, launcher=()):
-    """Run a LAMMPS outside of any mpiexec that runs now, stdin text; CompletedProcess with stdout and stderr."""
+def run_lmp(line, launcher=(), timeout=120):
+    """Run a LAMMPS outside of any mpiexec that runs now: CompletedProcess with stdout and stderr. LammpsError."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS) and k != "LAMMPS_PLUGIN_PATH"}
     library = mpi_library()
     if library:
         env["LD_LIBRARY_PATH"] = os.pathsep.join([*filter(None, [env.get("LD_LIBRARY_PATH")]), str(library.parent)])
     line = [*launcher, *(str(part) for part in line)]
     try:
-        return subprocess.run(line, input=text, capture_output=True, text=True, errors="replace", env=env, timeout=120)
+        return subprocess.run(line, capture_output=True, text=True, errors="replace", env=env, timeout=timeout)
     except OSError as error:
         raise LammpsError(f"{line[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise LammpsError(f"{' '.join(line)}: no answer after 120 s") from None
+        raise LammpsError(f"{' '.join(line)}: no answer after {timeout} s") from None
 
 
 def _last_line(done):
