@@ -263,6 +263,7 @@ void PairNNPCore::compute(int eflag, int vflag)
         fail("the communication cutoff is shorter than the model's cutoff: remove or enlarge comm_modify "
              "cutoff");
     ghosts_checked = 1;
+    if (list->inum == 0) return; // a rank without atoms may have no list at all
     gather_atoms(n);
     double e = 0.0;
     memset(total_virial, 0, sizeof total_virial);

