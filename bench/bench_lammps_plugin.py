@@ -140,7 +140,7 @@ def ratios(us):
 
 
 def memory(folder, n):
-    """Largest rank of two that run n molecules, in bytes an atom of the whole system's half."""
+    """Resident set, in bytes, of the larger of two ranks that run n molecules."""
     rank = Lammps(folder, "nnpcore float64", 2, 5)
     rank()
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

