@@ -172,13 +172,13 @@ void PairNNPCore::read_model(const std::string& name)
     if (worst) fail(name + ": " + (status ? nnp_last_error() : "another rank could not read it"));
 }
 
-void PairNNPCore::map_species(int n, char** elements)
+void PairNNPCore::map_species(int n, char** names)
 {
     const bool hybrid = utils::strmatch(force->pair_style, "^hybrid");
     int used = 0;
     species_of_type.assign(n + 1, -1);
     for (int t = 1; t <= n; ++t) {
-        const std::string name = elements[t - 1];
+        const std::string name = names[t - 1];
         if (name == "NULL") continue;
         std::string known;
         for (int s = 0; s < nnp_model_n_species(model); ++s) {
@@ -323,10 +323,24 @@ void PairNNPCore::add_virials(int n)
     }
 }
 
-/* The core's text, with the atoms' IDs where two of them are too close. */
+/* The core counts atoms of this rank from 0: its text with IDs instead, where it is about positions. */
 std::string PairNNPCore::explain(int status) const
 {
-    if (status != NNP_ERR_GEOMETRY || !atom->tag_enable) return nnp_last_error();
+    const int n = atom->nlocal + atom->nghost;
+    for (int i = 0; i < n; ++i)
+        for (int c = 0; c < 3; ++c)
+            if (!std::isfinite(atom->x[i][c]))
+                return "position of atom ID " + id(i) + " is not a number" + when();
+    if (status == NNP_ERR_GEOMETRY) return nearest_pair() + when();
+    return std::string(nnp_last_error()) + " (counted on this rank)" + when();
+}
+
+std::string PairNNPCore::when() const { return ", on step " + std::to_string(update->ntimestep); }
+
+std::string PairNNPCore::id(int i) const { return std::to_string(atom->tag_enable ? atom->tag[i] : i); }
+
+std::string PairNNPCore::nearest_pair() const
+{
     double nearest = HUGE_VAL;
     int a = 0, b = 0;
     for (int r = 0; r < list->inum; ++r) {
@@ -341,12 +355,9 @@ std::string PairNNPCore::explain(int status) const
             b = j;
         }
     }
-    char text[160];
-    snprintf(text, sizeof text,
-             "atoms with IDs " BIGINT_FORMAT " and " BIGINT_FORMAT
-             " are %g Angstrom apart, on step " BIGINT_FORMAT,
-             (bigint)atom->tag[a], (bigint)atom->tag[b], std::sqrt(nearest) / length, update->ntimestep);
-    return text;
+    char distance[32];
+    snprintf(distance, sizeof distance, "%g", std::sqrt(nearest) / length);
+    return "atoms with IDs " + id(a) + " and " + id(b) + " are " + distance + " Angstrom apart";
 }
 
 double PairNNPCore::memory_usage()

@@ -26,13 +26,16 @@ class PairNNPCore : public Pair
     void option(const std::string& key, const std::string& value);
     void set_units();
     void read_model(const std::string& name);
-    void map_species(int n, char** elements);
+    void map_species(int n, char** names);
     void check_masses();
     void new_workspace();
     void gather_atoms(int n);
     void add_results(int n, double energy);
     void add_virials(int n);
     std::string explain(int status) const;
+    std::string nearest_pair() const;
+    std::string id(int i) const;
+    std::string when() const;
 
     nnp_model* model;
     nnp_workspace* work;
