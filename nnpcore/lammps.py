@@ -173,7 +173,7 @@ def compiler(name=None, mpi=True):
         if shutil.which(candidate.split()[0]):
             return candidate.split()
     if mpi or wanted:
-        raise LammpsError(f"no C++ compiler ({wanted or 'g++'}): install one (apt install g++), or name it with --cxx")
+        raise LammpsError(f"no C++ compiler ({wanted or 'g++'}): install one (apt install g++), or name it in CXX")
     raise LammpsError("no mpicxx: name the compiler with --cxx, or the folder of mpi.h with --mpi-include")
 
 
@@ -230,7 +230,8 @@ def build(target, out=None, cxx=None, quiet=False):
 def _locked(folder):
     folder.mkdir(exist_ok=True)
     with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks: the last to finish wins
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -256,7 +257,7 @@ def plugin_folder():
         return str(build(wheel()).parent)
     except Exception as error:
         _say(f"pair_style nnpcore is not available: {error}")
-        return str(sources.__file__) + ".no-plugin"  # does not exist: LAMMPS loads nothing
+        return str(Path(__file__).with_name("no-lammps-plugin"))  # does not exist: LAMMPS loads nothing
 
 
 def _digest(files, text=""):
