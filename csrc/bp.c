@@ -184,7 +184,7 @@ static void use_row(nnp_bp* bp, const nnp_bp_channel* c, int k, int use)
 /* ---- angular functions by channel ---- */
 
 typedef struct angular {
-    int input, term, narrow;
+    int input, term, narrow, moment;
     double lambda, zeta; /* zeta 0: a window */
     nnp_bp_window window;
     double scale;
@@ -200,10 +200,11 @@ static int poly_degree(const angular* a)
     return is_integer(a->zeta) && a->zeta <= NNP_BP_MAX_DEGREE ? (int)a->zeta : 0;
 }
 
-/* By group, in it polynomials first, then as in the file. */
+/* By group, those of moments last; in it polynomials first, then as in the file. */
 static int compare_angular(const void* p, const void* q)
 {
     const angular *a = p, *b = q;
+    if (a->moment != b->moment) return a->moment - b->moment;
     if (a->narrow != b->narrow) return a->narrow - b->narrow;
     if (a->term != b->term) return a->term - b->term;
     const int extra = (poly_degree(a) == 0) - (poly_degree(b) == 0);
@@ -240,6 +241,30 @@ static void set_polynomial(nnp_bp_member* f, const angular* a)
     if (f->degree == 0) f->poly[0] = 0;
 }
 
+static int same_group(const angular* a, const angular* b)
+{
+    return a->term == b->term && a->narrow == b->narrow;
+}
+
+/* Wide groups of at least this many functions, integer zeta <= 4 all of them, are summed by moments: exact,
+ * in O(neighbours), but to rounding of the sum over j = k too, which single small functions would feel. */
+enum { LEAST_FOR_MOMENTS = 3 };
+
+/* Marks the functions of such groups; a is sorted by group. Returns the number of groups. */
+static int mark_moments(angular* a, int n)
+{
+    int count = 0;
+    for (int k = 0, end; k < n; k = end) {
+        int poly = 1;
+        for (end = k; end < n && same_group(&a[k], &a[end]); end++)
+            poly = poly && poly_degree(&a[end]) && a[end].zeta <= 4;
+        if (!poly || a[k].narrow || end - k < LEAST_FOR_MOMENTS) continue;
+        for (int f = k; f < end; f++) a[f].moment = 1;
+        count++;
+    }
+    return count;
+}
+
 static int set_member(nnp_bp* bp, nnp_bp_channel* c, const angular* a, nnp_bp_member* f)
 {
     memset(f, 0, sizeof *f);
@@ -262,7 +287,7 @@ static int set_member(nnp_bp* bp, nnp_bp_channel* c, const angular* a, nnp_bp_me
     }
     if (f->row < 0) return 0;
     set_polynomial(f, a);
-    use_row(bp, c, f->row, NNP_BP_FORWARD | NNP_BP_RATES);
+    use_row(bp, c, f->row, a->moment ? NNP_BP_RATES : NNP_BP_FORWARD | NNP_BP_RATES);
     if (f->slope_row >= 0) use_row(bp, c, f->slope_row, NNP_BP_RATES);
     if (f->degree == 0) {
         c->has_extra = 1;
@@ -335,12 +360,14 @@ typedef struct places {
 static int sort_channel(nnp_bp* bp, nnp_bp_channel* c, angular* a, int n, places* at)
 {
     qsort(a, (size_t)n, sizeof *a, compare_angular);
+    c->n_moments = mark_moments(a, n);
+    if (c->n_moments) qsort(a, (size_t)n, sizeof *a, compare_angular);
     c->first_group = at->group;
     c->first_row = (int)bp->n_row;
     c->first_narrow = at->narrow;
     for (int k = 0; k < n; k++) {
-        nnp_bp_group* g = at->group > c->first_group ? &bp->group[at->group - 1] : NULL;
-        if (!g || g->term != a[k].term || (g->narrow >= 0) != a[k].narrow) {
+        nnp_bp_group* g = &bp->group[k ? at->group - 1 : 0];
+        if (k == 0 || !same_group(&a[k], &a[k - 1])) {
             g = &bp->group[at->group++];
             memset(g, 0, sizeof *g);
             g->term = a[k].term;
@@ -354,11 +381,11 @@ static int sort_channel(nnp_bp* bp, nnp_bp_channel* c, angular* a, int n, places
         if (f->degree > g->degree) g->degree = f->degree;
     }
     make_chain(bp, c);
-    c->n_groups = at->group - c->first_group;
+    c->n_groups = at->group - c->first_group - c->n_moments;
     at->narrow += c->n_narrow;
     if (c->n_rows > bp->max_rows) bp->max_rows = c->n_rows;
     if (c->n_narrow > bp->max_narrow) bp->max_narrow = c->n_narrow;
-    if (c->n_groups > bp->max_groups) bp->max_groups = c->n_groups;
+    if (c->n_groups + c->n_moments > bp->max_groups) bp->max_groups = c->n_groups + c->n_moments;
     if (n > bp->max_members) bp->max_members = n;
     return 1;
 }
@@ -392,12 +419,42 @@ static void sort_sides(const nnp_model* m, nnp_bp* bp)
         for (int u = 0; u < m->n_species; u++) {
             const nnp_bp_channel* const c =
                 &bp->channel[t < u ? nnp_channel(m->n_species, t, u) : nnp_channel(m->n_species, u, t)];
-            for (int g = 0; g < c->n_groups; g++)
+            for (int g = 0; g < c->n_groups + c->n_moments; g++)
                 place_in(bp->side + total, &n, bp->group[c->first_group + g].term);
         }
         total += n;
     }
     bp->first_side[m->n_species] = total;
+}
+
+/* Place of the moments of a term among the sets [from, *n) of a species. */
+static int place_set(nnp_bp* bp, int from, int* n, int term, int degree)
+{
+    degree = degree == 3 ? 4 : degree;
+    int k = from;
+    while (k < *n && bp->set[k].term != term) k++;
+    if (k == *n) bp->set[(*n)++] = (nnp_bp_set){term, degree};
+    if (degree > bp->set[k].degree) bp->set[k].degree = degree;
+    return k;
+}
+
+/* The moments that the groups want of each species. */
+static void sort_sets(const nnp_model* m, nnp_bp* bp)
+{
+    int n = 0;
+    for (int s = 0; s < m->n_species; s++) {
+        const int from = bp->first_set[s] = n;
+        nnp_bp_channel* c = bp->channel;
+        for (int t = 0; t < m->n_species; t++)
+            for (int u = t; u < m->n_species; u++, c++)
+                for (int g = c->first_group + c->n_groups; g < c->first_group + c->n_groups + c->n_moments;
+                     g++) {
+                    nnp_bp_group* const group = &bp->group[g];
+                    if (t == s) group->set_t = place_set(bp, from, &n, group->term, group->degree);
+                    if (u == s) group->set_u = place_set(bp, from, &n, group->term, group->degree);
+                }
+    }
+    bp->first_set[m->n_species] = n;
 }
 
 static int build(const nnp_model* m, nnp_bp* bp)
@@ -415,7 +472,8 @@ static int build(const nnp_model* m, nnp_bp* bp)
     bp->radial = nnp_alloc(n_radial, sizeof *bp->radial);
     bp->own = nnp_alloc(n_radial, sizeof *bp->own);
     bp->side = nnp_alloc(ns * nt, sizeof *bp->side);
-    bp->first_radial = nnp_alloc(3 * (ns + 1), sizeof(int));
+    bp->set = nnp_alloc(ns * nt, sizeof *bp->set);
+    bp->first_radial = nnp_alloc(4 * (ns + 1), sizeof(int));
     bp->channel = nnp_alloc((size_t)nnp_n_channels(n_species), sizeof *bp->channel);
     bp->group = nnp_alloc(n_member, sizeof *bp->group);
     bp->member = nnp_alloc(n_member, sizeof *bp->member);
@@ -423,15 +481,17 @@ static int build(const nnp_model* m, nnp_bp* bp)
     int* const term = nnp_alloc(nt, sizeof *term);
     angular* const list = nnp_alloc(nt, sizeof *list);
     int ok = bp->cut && bp->term && bp->radial && bp->own && bp->side && bp->first_radial && bp->channel &&
-             bp->group && bp->member && bp->narrow && term && list;
+             bp->group && bp->member && bp->set && bp->narrow && term && list;
     if (ok) {
         bp->first_own = bp->first_radial + ns + 1;
         bp->first_side = bp->first_own + ns + 1;
+        bp->first_set = bp->first_side + ns + 1;
         memset(bp->channel, 0, (size_t)nnp_n_channels(n_species) * sizeof *bp->channel);
         for (int f = 0; f < nf; f++) term[f] = add_term(bp, &bp->spec[f]);
         sort_radial(m, bp, term);
         ok = sort_angular(m, bp, term, list);
         if (ok) sort_sides(m, bp);
+        if (ok) sort_sets(m, bp);
     }
     nnp_free(term);
     nnp_free(list);
@@ -455,8 +515,8 @@ int nnp_bp_build(nnp_model* m)
 
 void nnp_bp_clear(nnp_bp* bp)
 {
-    void* const all[] = {bp->spec,   bp->centre, bp->factor, bp->minimum,     bp->maximum, bp->cut,
-                         bp->term,   bp->radial, bp->own,    bp->side,        bp->channel, bp->group,
-                         bp->member, bp->row,    bp->narrow, bp->first_radial};
+    void* const all[] = {bp->spec,   bp->centre, bp->factor, bp->minimum, bp->maximum,     bp->cut,
+                         bp->term,   bp->radial, bp->own,    bp->side,    bp->channel,     bp->group,
+                         bp->member, bp->set,    bp->row,    bp->narrow,  bp->first_radial};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) nnp_free(all[k]);
 }

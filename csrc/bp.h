@@ -65,22 +65,29 @@ typedef struct nnp_bp_radial {
     double scale;    /* 1, or Z of the partner */
 } nnp_bp_radial;
 
-enum { NNP_BP_MAX_DEGREE = 4, NNP_BP_MAX_CHAIN = 24 };
+enum { NNP_BP_MAX_DEGREE = 6, NNP_BP_MAX_CHAIN = 24 };
 
 typedef struct nnp_bp_member { /* a function of a group */
     int input;
     int row, slope_row;                 /* A; its derivative by cos is slope times slope_row, -1: times 1 */
     double scale, slope;                /* weight; times 2 for powers of p */
-    int degree;                         /* 1 .. 4: A is a polynomial of this degree in cos, else 0 */
+    int degree;                         /* 1 .. 6: A is a polynomial of this degree in cos, else 0 */
     double poly[NNP_BP_MAX_DEGREE + 1]; /* its coefficients, scale included */
 } nnp_bp_member;
+
+/* Moments sum_j R_j u_j (x) .. (x) u_j over the near neighbours of a species, up to a degree. */
+typedef struct nnp_bp_set {
+    int term;
+    int degree; /* 1, 2, 4 */
+} nnp_bp_set;
 
 typedef struct nnp_bp_group {
     int term;   /* index in nnp_bp.term */
     int narrow; /* place in the channel's list of terms of r_jk, -1: wide */
     int first, n;
-    int n_poly; /* members that are polynomials come first */
-    int degree; /* largest of them */
+    int n_poly;       /* members that are polynomials come first */
+    int degree;       /* largest of them */
+    int set_t, set_u; /* moment groups: in nnp_bp.set */
 } nnp_bp_group;
 
 /* exp(-eta r^2), a product of two before or an exponential of its own (a < 0) */
@@ -90,7 +97,8 @@ typedef struct nnp_bp_link {
 } nnp_bp_link;
 
 typedef struct nnp_bp_channel {
-    int first_group, n_groups;
+    int first_group, n_groups; /* summed over triplets; behind them those summed by moments */
+    int n_moments;
     int first_row, n_rows;
     int first_narrow, n_narrow; /* in nnp_bp.narrow: terms of r_jk */
     int has_extra;              /* some member is no polynomial */
@@ -109,13 +117,14 @@ typedef struct nnp_bp {
     int n_cuts, n_terms;
     nnp_bp_cut* cut;
     nnp_bp_term* term;
-    int *first_radial, *first_own, *first_side; /* [S + 1] */
+    int *first_radial, *first_own, *first_side, *first_set; /* [S + 1] */
     nnp_bp_radial* radial;
     int* own;                /* terms of the radial functions of a partner species */
     int* side;               /* terms of its angular functions */
     nnp_bp_channel* channel; /* [S(S+1)/2] */
     nnp_bp_group* group;
     nnp_bp_member* member;
+    nnp_bp_set* set; /* of the partner species, one after the other */
     nnp_bp_row* row;
     size_t n_row, cap_row;
     int* narrow;

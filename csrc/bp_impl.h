@@ -6,7 +6,7 @@
  * of the radial factors) stay in the first cache, and keeps the cosine and, of narrow functions, N = R(r_jk)
  * and (dN/dr)/r for the way back. There the network's gradient d turns the functions of a group into U(cos) =
  * sum_f d_f A_f,   V = dU/dcos,     E = sum_{j<k} U R_j R_k N,   N = R(r_jk) or 1 and U, V into one
- * polynomial in the cosine where zeta <= 4; the derivatives of a triplet are multiples of its neighbours'
+ * polynomial in the cosine where zeta <= 6; the derivatives of a triplet are multiples of its neighbours'
  * unit vectors.
  */
 #ifndef NNP_BP_IMPL_H
@@ -210,6 +210,7 @@ static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_bl
 {
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
     nnp_vec r[NNP_BP_TILE], r_inv[NNP_BP_TILE];
+    if (n < 1) return;
     for (int k = 0; k < n; ++k) {
         const nnp_vec s = square_distance(b, k0 + k, x, y, z);
         r_inv[k] = nnp_rsqrt(s);
@@ -459,7 +460,7 @@ typedef struct nnp_bp_pull {
     nnp_vec* d;          /* [n_extra][2] their coefficients */
 } nnp_bp_pull;
 
-/* Extra functions of a group: neither integer zeta <= 4 nor 0 of them. */
+/* Extra functions of a group: not polynomials of the cosine. */
 static void pull_extra(const nnp_bp* bp, const nnp_bp_group* g, const nnp_vec* rows, const nnp_vec* d,
                        nnp_bp_pull* out)
 {
@@ -546,6 +547,8 @@ NNP_FN void pull_any(const nnp_bp_pull* g, nnp_vec c, size_t p, int at, int j, i
         NNP_BP_PULL(2)
         NNP_BP_PULL(3)
         NNP_BP_PULL(4)
+        NNP_BP_PULL(5)
+        NNP_BP_PULL(6)
     }
 }
 
@@ -612,6 +615,8 @@ static void bp_near_backward(const nnp_bp* bp, nnp_block* b, const nnp_bp_near* 
         }
 }
 
+#include "bp_moments_impl.h"
+
 /* ---- all of it ---- */
 
 /* nnp_vec of scratch beyond the block's own for m near and far neighbours in all; *pieces counts parts of it.
@@ -625,6 +630,7 @@ static size_t bp_scratch(const nnp_model* model, int species, size_t m, int trai
     vecs += (m * m / 2 + m) * (1 + 2 * (size_t)bp->max_narrow) + 3 * nf + net_scratch(&model->net[species]);
     vecs += ((size_t)bp->max_rows + groups) * tile + 5 * members;
     vecs += groups * (sizeof(nnp_bp_pull) / sizeof(nnp_vec) + 1);
+    vecs += (size_t)bp->first_set[model->n_species] * 2 * (NNP_BP_MONOMIALS + 1);
     if (training) /* tangents; one tile's rows */
         vecs += 8 * (2 * m + 1) + 4 * nf + (2 * (size_t)bp->max_own + 2 * (size_t)bp->max_narrow + 3) * tile;
     *pieces = 32 + 4 * (size_t)nnp_n_channels(model->n_species) + 2 * groups +
@@ -657,6 +663,7 @@ static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_bl
             n_live += triplets_values(&x[n_live], bp, b, &v, arena, g);
         }
 
+    const nnp_bp_moments mom = moments_values(bp, b, &v, arena, g);
     for (int i = 0; i < nf; ++i) g[i] = (g[i] - (nnp_real)bp->centre[i]) * (nnp_real)bp->factor[i];
     *inputs_out = g;
     const nnp_vec energy = net_evaluate(&model->net[b->species], theta, g, d, arena);
@@ -664,6 +671,7 @@ static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_bl
 
     radial_backward(bp, b, d, slopes, own);
     for (int i = 0; i < n_live; ++i) bp_triplets_backward(bp, &x[i], b, &v, d, *arena);
+    if (bp->first_set[s]) moments_backward(bp, b, &v, &mom, d);
     bp_near_backward(bp, b, &v);
     return energy;
 }

@@ -100,7 +100,7 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
     if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far, x->dfar, NNP_BP_TILE);
     pair_rates(b, rate, x->j0 + j, x->k0 + k0, n, x->cosine, c_dot, s_dot);
     channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_RATES, n, x->cosine, v->rows);
-    for (int i = 0; i < x->c->n_groups; ++i) {
+    for (int i = 0; i < x->c->n_groups + x->c->n_moments; ++i) {
         const nnp_bp_group* const g = &bp->group[x->c->first_group + i];
         const size_t row = (size_t)g->term * (size_t)v->n;
         const nnp_vec *rk = v->value + row + x->bk + k0, *rk_dot = v->grad + row + x->bk + k0;
@@ -127,7 +127,7 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
 static void triplets_rates(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block* b, const nnp_bp_near* v,
                            const nnp_rates* rate, nnp_arena arena, nnp_bp_sums out)
 {
-    if (x->n_pairs == 0 || x->c->n_groups == 0) return;
+    if (x->n_pairs == 0 || x->c->n_groups + x->c->n_moments == 0) return;
     x->n_pairs = NNP_BP_TILE;
     x->cosine = nnp_take_vec(&arena, NNP_BP_TILE);
     x->far = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);

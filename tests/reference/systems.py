@@ -125,6 +125,18 @@ def bp_functions(symbols, centre):
                     out.append(gaussian(kind, k, **more))
             window = {"r_low": 0.2, "theta_left": 20.0, "theta_right": 200.0, "subtype": "p3"}
             out.append({"type": 21 + k % 2, "partners": [t, u], "r_high": RC3, **window})
+            for zeta, sign in ((1.0, 1), (1.0, -1), (4.0, -1), (3.0, 1))[: 4 - centre]:  # summed by moments
+                more = {"partners": [t, u], "eta": 0.11, "lambda": sign, "zeta": zeta, "rc": RC, "cutoff": 1}
+                out.append({"type": 9, "rs": 0.3 * a, "alpha": 0.0, **more})
+            for zeta, sign in ((1.0, 1), (2.0, -1), (2.0, 1)):
+                more = {"partners": [t, u], "eta": 0.05, "lambda": sign, "zeta": zeta, "rc": RC3, "cutoff": 6}
+                out.append({"type": 9, "rs": 0.0, "alpha": 0.0, **more})
+            for sign in (0.5, -1.0, 1.0):
+                out.append({"type": 9, "partners": [t, u], "eta": 0.2, "lambda": sign, "zeta": 1.0, "rc": RC3})
+            for eta in (0.02, 0.04, 0.1):  # exponentials that are products of one another
+                for zeta, sign in ((1.0, -1), (6.0, 1), (16.0, -1)):
+                    more = {"partners": [t, u], "eta": eta, "lambda": sign, "zeta": zeta, "rc": RC, "cutoff": 1}
+                    out.append({"type": 3, "rs": 0.0, "alpha": 0.0, **more})
     out.append(gaussian(12, 1, eta=0.3))
     out.append(gaussian(13, 0, eta=0.02, zeta=4.0, **{"lambda": 1}))
     out.append({"type": 23, "r_low": 0.0, "r_high": RC, "subtype": "p2"})
