@@ -128,7 +128,6 @@ static void triplets_rates(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
                            const nnp_rates* rate, nnp_arena arena, nnp_bp_sums out)
 {
     if (x->n_pairs == 0 || x->c->n_groups + x->c->n_moments == 0) return;
-    x->n_pairs = NNP_BP_TILE;
     x->cosine = nnp_take_vec(&arena, NNP_BP_TILE);
     x->far = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);
     x->dfar = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);

@@ -38,6 +38,7 @@ typedef struct nnp_pairs {
     double* virial; /* [n][6] xx yy zz xy xz yz: -sum_j r_ij (x) g_ij of each row; may be NULL */
     double* inputs; /* [n][stride] network inputs; may be NULL */
     int stride;
+    int* outside; /* [n] functions beyond their training range; may be NULL */
 } nnp_pairs;
 
 /* What the second sweep of the loss gradient needs (theory: directional derivative). */

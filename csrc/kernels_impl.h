@@ -53,15 +53,16 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
             block_gather(&b, &arena, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         if (first.row < 0) first = clash;
         nnp_vec energy = baseline_evaluate(model, &b, &arena);
-        nnp_vec* inputs = NULL;
+        nnp_vec *inputs = NULL, outside = nnp_splat(0);
         if (model->msr) energy += msr_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs);
-        if (model->bp) energy += bp_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs);
+        if (model->bp) energy += bp_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs, &outside);
         block_scatter(&b, system, (nnp_real*)out->g);
         if (out->virial) block_virial(&b, out->virial);
         for (int w = 0; w < NNP_W; ++w) {
             const int row = b.rows[w];
             if (row < 0) continue;
             out->energy[row] = (double)energy[w];
+            if (out->outside) out->outside[row] = (int)outside[w];
             if (out->inputs && inputs)
                 for (int f = 0; f < nnp_n_inputs(model, b.species); ++f)
                     out->inputs[(int64_t)row * out->stride + f] = (double)inputs[f][w];
