@@ -145,8 +145,8 @@ typedef struct nnp_bp_triplets {
     int j0, k0;             /* in the block's arrays */
     int bj, bk;             /* in nnp_bp_near's */
     size_t n_pairs, stride; /* stride: from one row of far to the next */
-    nnp_vec* cosine;        /* [n_pairs] */
-    nnp_vec *far, *dfar;    /* [n_narrow][n_pairs] N and (dN/dr)/r */
+    nnp_vec* far;           /* [n_narrow][stride] N */
+    nnp_vec* dfar; /* [n_narrow][stride] (dN/dr)/r; for a chain of exponentials [stride] (dfc/dr)/(r fc) */
 } nnp_bp_triplets;
 
 static nnp_bp_near bp_near(const nnp_bp* bp, const nnp_block* b, nnp_arena* arena)
@@ -226,8 +226,8 @@ static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_bl
         for (int k = 0; k < n; ++k) dfar[(size_t)l * stride + (size_t)k] *= r_inv[k];
 }
 
-/* The same for terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows. Reads and writes up
- * to NNP_BP_ABREAST - 1 entries more than n. */
+/* N of terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows, and h = (dfc/dr)/(r fc),
+ * which gives (dN/dr)/r = N (h - 2 eta). Reads and writes up to NNP_BP_ABREAST - 1 entries more than n. */
 NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b,
                            int j, int k0, int n, nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
@@ -242,7 +242,10 @@ NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channe
         for (int q = 0; q < U; ++q) s[q] = square_distance(b, k0 + k + q, x, y, z);
         for (int q = 0; q < U; ++q) r_inv[q] = nnp_rsqrt(s[q]);
         for (int q = 0; q < U; ++q) nnp_bp_cutoff(kind, s[q] * r_inv[q], p, &fc[q], &dfc[q]);
-        for (int q = 0; q < U; ++q) dfc[q] *= r_inv[q];
+        for (int q = 0; q < U; ++q) {
+            const nnp_vec tiny = nnp_splat(NNP_BP_TINY);
+            dfar[q] = nnp_where(fc[q] > tiny, dfc[q] * r_inv[q] / nnp_max(fc[q], tiny));
+        }
         for (int i = 0; i < c->n_chain; ++i) {
             const nnp_bp_link* const l = &c->chain[i];
             const nnp_real factor = (nnp_real)-l->eta * NNP_LOG2E;
@@ -252,17 +255,13 @@ NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channe
                 for (int q = 0; q < U; ++q) e[i][q] = e[l->a][q] * e[l->b][q];
         }
         for (int l = 0; l < c->n_narrow; ++l) {
-            const nnp_real eta2 = NNP_R(2.0) * (nnp_real)c->chain[c->link[l]].eta;
             const nnp_vec* const own = e[c->link[l]];
-            for (int q = 0; q < U; ++q) {
-                far[(size_t)l * stride + (size_t)q] = own[q] * fc[q];
-                dfar[(size_t)l * stride + (size_t)q] = own[q] * (dfc[q] - eta2 * fc[q]);
-            }
+            for (int q = 0; q < U; ++q) far[(size_t)l * stride + (size_t)q] = own[q] * fc[q];
         }
     }
 }
 
-/* N and (dN/dr)/r of the channel's narrow terms for neighbours k0 .. k0 + n - 1 beside j */
+/* far and dfar (nnp_bp_triplets) of the channel's narrow terms for neighbours k0 .. k0 + n - 1 beside j */
 static void far_rows(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b, int j, int k0, int n,
                      nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
@@ -355,13 +354,13 @@ static void tile_sums(const nnp_bp* bp, const nnp_bp_channel* c, nnp_vec* rows, 
         }
 }
 
-/* Geometry of n triplets j, k0 .. of a channel, the first being number p; products R_j R_k N of every group
- * to w, rows NNP_BP_TILE apart. */
+/* Geometry of n triplets j, k0 .. of a channel, the first being number p; cosines to c, products R_j R_k N of
+ * every group to w, rows NNP_BP_TILE apart. */
 static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block* b, const nnp_bp_near* v,
-                         int j, int k0, int n, size_t p, nnp_vec* w)
+                         int j, int k0, int n, size_t p, nnp_vec* c, nnp_vec* w)
 {
     const nnp_bp_group* const group = bp->group + x->c->first_group;
-    cosine_row(b, x->j0 + j, x->k0 + k0, n, x->cosine + p);
+    cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
     if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far + p, x->dfar + p, x->stride);
     for (int g = 0; g < x->c->n_groups; ++g, w += NNP_BP_TILE) {
         const nnp_vec* const row = v->value + (size_t)group[g].term * (size_t)v->n;
@@ -381,25 +380,25 @@ static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
 {
     const nnp_bp_channel* const c = x->c;
     if (x->n_pairs == 0 || c->n_groups == 0) return 0;
-    x->cosine = nnp_take_vec(arena, x->n_pairs);
     x->stride = x->n_pairs + NNP_BP_ABREAST;
     x->far = nnp_take_vec(arena, x->stride * (size_t)c->n_narrow);
-    x->dfar = nnp_take_vec(arena, x->stride * (size_t)c->n_narrow);
+    x->dfar = nnp_take_vec(arena, x->stride * (size_t)(c->n_chain ? 1 : c->n_narrow));
     nnp_arena inner = *arena;
     const nnp_bp_group* const last = &bp->group[c->first_group + c->n_groups - 1];
     const int first = bp->group[c->first_group].first, n_members = last->first + last->n - first;
     nnp_vec* const w = nnp_take_vec(&inner, (size_t)c->n_groups * NNP_BP_TILE);
     nnp_vec* const sums = nnp_take_vec(&inner, (size_t)n_members);
+    nnp_vec cosine[NNP_BP_TILE];
     for (int i = 0; i < n_members; ++i) sums[i] = nnp_splat(0);
     size_t p = 0, tile = 0;
     for (int j = 0; j < x->nj; ++j)
         for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n) {
             const int filled = (int)(p - tile);
             n = end - k0 < NNP_BP_TILE - filled ? end - k0 : NNP_BP_TILE - filled;
-            triplets_row(x, bp, b, v, j, k0, n, p, w + filled);
+            triplets_row(x, bp, b, v, j, k0, n, p, cosine + filled, w + filled);
             p += (size_t)n;
             if (p - tile < NNP_BP_TILE && p < x->n_pairs) continue;
-            tile_sums(bp, c, v->rows, x->cosine + tile, (int)(p - tile), w, sums);
+            tile_sums(bp, c, v->rows, cosine, (int)(p - tile), w, sums);
             tile = p;
         }
     for (int i = 0; i < n_members; ++i)
@@ -465,6 +464,7 @@ static void radial_backward(const nnp_bp* bp, nnp_block* b, const nnp_vec* d, co
 /* A group of a channel on the way back: its arrays at the channel's first k, and its polynomial. */
 typedef struct nnp_bp_pull {
     int kind, n_extra;
+    nnp_real eta2; /* 2 eta, of a chain of exponentials */
     const nnp_vec *rj, *rk, *far, *dfar;
     nnp_vec *gj, *gk; /* dE/dR */
     nnp_vec u[NNP_BP_MAX_DEGREE + 1], v[NNP_BP_MAX_DEGREE];
@@ -495,14 +495,15 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
         const nnp_bp_group* const g = &bp->group[c->first_group + i];
         nnp_bp_pull* const out = &pull[i];
         const size_t row = (size_t)g->term * (size_t)near->n, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
-        out->kind = 2 * g->degree + (g->narrow >= 0);
+        out->kind = 3 * g->degree + (g->narrow < 0 ? 0 : c->n_chain ? 2 : 1);
+        out->eta2 = NNP_R(2.0) * (nnp_real)bp->term[g->term].eta;
         out->n_extra = g->n - g->n_poly;
         out->rj = near->value + row + x->bj;
         out->rk = near->value + row + x->bk;
         out->gj = near->grad + row + x->bj;
         out->gk = near->grad + row + x->bk;
         out->far = x->far + far * x->stride;
-        out->dfar = x->dfar + far * x->stride;
+        out->dfar = x->dfar + (c->n_chain ? 0 : far * x->stride);
         for (int m = 0; m <= NNP_BP_MAX_DEGREE; ++m) {
             out->u[m] = nnp_splat(0);
             for (int f = g->first; f < g->first + g->n_poly; ++f)
@@ -517,7 +518,7 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
 }
 
 /* One group at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both neighbours,
- * turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. */
+ * turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. narrow: 0, 1, or 2 for a chain of exponentials. */
 NNP_FN void pull_row(const int degree, const int narrow, const nnp_bp_pull* g, const nnp_vec* c, size_t p,
                      int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
 {
@@ -537,10 +538,11 @@ NNP_FN void pull_row(const int degree, const int narrow, const nnp_bp_pull* g, c
         }
         if (narrow) {
             const nnp_vec nk = far[k] * rk[k], ra = rj * a;
+            const nnp_vec pull = narrow == 2 ? nk * (dfar[k] - g->eta2) : rk[k] * dfar[k];
             gj += nk * a;
             gk[k] += far[k] * ra;
             turn[k] += rj * nk * d;
-            stretch[k] += rk[k] * dfar[k] * ra;
+            stretch[k] += pull * ra;
         } else {
             gj += rk[k] * a;
             gk[k] += rj * a;
@@ -551,11 +553,14 @@ NNP_FN void pull_row(const int degree, const int narrow, const nnp_bp_pull* g, c
 }
 
 #define NNP_BP_PULL(degree)                                                                                  \
-    case 2 * degree:                                                                                         \
+    case 3 * degree:                                                                                         \
         pull_row(degree, 0, g, c, p, j, k0, n, turn, stretch);                                               \
         break;                                                                                               \
-    case 2 * degree + 1:                                                                                     \
+    case 3 * degree + 1:                                                                                     \
         pull_row(degree, 1, g, c, p, j, k0, n, turn, stretch);                                               \
+        break;                                                                                               \
+    case 3 * degree + 2:                                                                                     \
+        pull_row(degree, 2, g, c, p, j, k0, n, turn, stretch);                                               \
         break;
 
 static void pull_any(const nnp_bp_pull* g, const nnp_vec* c, size_t p, int j, int k0, int n, nnp_vec* turn,
@@ -573,10 +578,10 @@ static void pull_any(const nnp_bp_pull* g, const nnp_vec* c, size_t p, int j, in
 }
 #undef NNP_BP_PULL
 
-/* From dE/dcos and (dE/dr_jk)/r_jk to directions and distances:
+/* From dE/dcos and (dE/dr_jk)/r_jk, which are cleared, to directions and distances:
  * r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
 static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_bp_near* near, int j, int k0,
-                             int n, const nnp_vec* c, const nnp_vec* turn, const nnp_vec* stretch)
+                             int n, const nnp_vec* c, nnp_vec* turn, nnp_vec* stretch)
 {
     const int narrow = x->c->n_narrow > 0, q = x->k0 + k0, s = x->bk + k0;
     const int bj = x->j0 + j, sj = x->bj + j;
@@ -584,8 +589,10 @@ static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_b
     nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
     for (int k = 0; k < n; ++k) {
         nnp_vec t = turn[k];
+        turn[k] = nnp_splat(0);
         if (narrow) {
             const nnp_vec rk = b->r[q + k], pj = stretch[k] * rj, pk = stretch[k] * rk;
+            stretch[k] = nnp_splat(0);
             t -= pj * rk;
             gr += pj - pk * c[k];
             near->gr[s + k] += pk - pj * c[k];
@@ -609,16 +616,16 @@ static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, con
 {
     const nnp_bp_pull* const pull = pull_groups(bp, x, near, d, &arena);
     const nnp_bp_channel* const channel = x->c;
-    nnp_vec turn[NNP_BP_TILE], stretch[NNP_BP_TILE];
+    nnp_vec c[NNP_BP_TILE], turn[NNP_BP_TILE], stretch[NNP_BP_TILE];
     size_t p = 0;
+    for (int k = 0; k < NNP_BP_TILE; ++k) turn[k] = stretch[k] = nnp_splat(0);
     for (int j = 0; j < x->nj; ++j)
         for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n, p += (size_t)n) {
-            const nnp_vec* const c = x->cosine + p;
             n = end - k0 < NNP_BP_TILE ? end - k0 : NNP_BP_TILE;
+            cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
             if (channel->has_extra)
                 channel_rows(bp->row + channel->first_row, channel->n_rows, NNP_BP_BACKWARD, n, c,
                              near->rows);
-            for (int k = 0; k < n; ++k) turn[k] = stretch[k] = nnp_splat(0);
             for (int i = 0; i < channel->n_groups; ++i) pull_any(&pull[i], c, p, j, k0, n, turn, stretch);
             vectors_backward(x, b, near, j, k0, n, c, turn, stretch);
         }
@@ -656,7 +663,7 @@ static size_t bp_scratch(const nnp_model* model, int species, size_t m, int trai
     const size_t channels = (size_t)nnp_n_channels(model->n_species);
     const size_t groups = (size_t)bp->max_groups, members = (size_t)bp->max_members;
     size_t vecs = (size_t)bp->max_own * (2 * m + tile + 1) + (3 * nt + 4) * m;
-    vecs += (m * m / 2 + m + NNP_BP_ABREAST * channels) * (1 + 2 * (size_t)bp->max_narrow) + 3 * nf +
+    vecs += (m * m / 2 + m + NNP_BP_ABREAST * channels) * 2 * (size_t)bp->max_narrow + 3 * nf +
             net_scratch(&model->net[species]);
     vecs += ((size_t)bp->max_rows + groups) * tile + 5 * members;
     vecs += groups * (sizeof(nnp_bp_pull) / sizeof(nnp_vec) + 1);

@@ -94,12 +94,12 @@ static void group_rates(const nnp_bp* bp, const nnp_bp_group* g, const nnp_vec* 
 static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_block* b, const nnp_bp_near* v,
                        const nnp_rates* rate, int j, int k0, int n, nnp_bp_sums out)
 {
-    nnp_vec c_dot[NNP_BP_TILE], s_dot[NNP_BP_TILE];
+    nnp_vec c[NNP_BP_TILE], c_dot[NNP_BP_TILE], s_dot[NNP_BP_TILE];
     nnp_vec w[NNP_BP_TILE], w_dot[NNP_BP_TILE], w_turn[NNP_BP_TILE];
-    cosine_row(b, x->j0 + j, x->k0 + k0, n, x->cosine);
+    cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
     if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far, x->dfar, NNP_BP_TILE);
-    pair_rates(b, rate, x->j0 + j, x->k0 + k0, n, x->cosine, c_dot, s_dot);
-    channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_RATES, n, x->cosine, v->rows);
+    pair_rates(b, rate, x->j0 + j, x->k0 + k0, n, c, c_dot, s_dot);
+    channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_RATES, n, c, v->rows);
     for (int i = 0; i < x->c->n_groups + x->c->n_moments; ++i) {
         const nnp_bp_group* const g = &bp->group[x->c->first_group + i];
         const size_t row = (size_t)g->term * (size_t)v->n;
@@ -111,10 +111,13 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
             }
         } else {
             const nnp_vec* const far = x->far + (size_t)g->narrow * NNP_BP_TILE;
-            const nnp_vec* const dfar = x->dfar + (size_t)g->narrow * NNP_BP_TILE;
+            const nnp_vec* const dfar = x->dfar + (x->c->n_chain ? 0 : (size_t)g->narrow * NNP_BP_TILE);
+            const nnp_real eta2 = NNP_R(2.0) * (nnp_real)bp->term[g->term].eta;
             for (int k = 0; k < n; ++k) {
+                nnp_vec slope = dfar[k];
+                if (x->c->n_chain) slope = far[k] * (dfar[k] - eta2);
                 w[k] = far[k] * rk[k];
-                w_dot[k] = dfar[k] * s_dot[k] * rk[k] + far[k] * rk_dot[k];
+                w_dot[k] = slope * s_dot[k] * rk[k] + far[k] * rk_dot[k];
             }
         }
         for (int k = 0; k < n; ++k) w_turn[k] = c_dot[k] * w[k];
@@ -128,7 +131,6 @@ static void triplets_rates(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
                            const nnp_rates* rate, nnp_arena arena, nnp_bp_sums out)
 {
     if (x->n_pairs == 0 || x->c->n_groups + x->c->n_moments == 0) return;
-    x->cosine = nnp_take_vec(&arena, NNP_BP_TILE);
     x->far = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);
     x->dfar = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);
     for (int j = 0; j < x->nj; ++j) {

@@ -142,11 +142,11 @@ NNP_FN void nnp_bp_cutoff(const int kind, nnp_vec r, nnp_bp_cutoff_p p, nnp_vec*
         slope = NNP_R(-3.0) * one * p.scale * t2 * (NNP_R(1.0) - t2);
     } else {
         const nnp_vec x = nnp_max(nnp_where(inside, (r - p.inner) * p.scale), nnp_splat(0));
-        if (kind == 1) {
+        if (kind == 1) { /* sin^2(pi (1 - x)/2): no difference of near numbers at the cutoff */
             nnp_vec s, c;
-            nnp_sincospi(x - NNP_R(0.5), &s, &c);
-            value = NNP_R(0.5) - NNP_R(0.5) * s;
-            slope = NNP_R(-1.57079632679489661923) * c;
+            nnp_sincospi(NNP_R(0.5) - NNP_R(0.5) * x, &s, &c);
+            value = s * s;
+            slope = NNP_R(-3.14159265358979323846) * s * c;
         } else {
             nnp_bp_shape(kind, x, &value, &slope);
         }
