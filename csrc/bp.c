@@ -1,5 +1,5 @@
 /* bp.c - symmetry functions sorted into groups that share exponentials, cutoffs and powers (bp.h). */
-#include "model.h"
+#include "bp_private.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static int add_cut(nnp_bp* bp, const nnp_bp_spec* f)
     return bp->n_cuts++;
 }
 
-static int same_window(const nnp_bp_window* a, const nnp_bp_window* b)
+int nnp_bp_same_window(const nnp_bp_window* a, const nnp_bp_window* b)
 {
     return a->core == b->core && a->asymmetric == b->asymmetric && a->centre == b->centre &&
            a->width == b->width;
@@ -48,7 +48,7 @@ static int add_term(nnp_bp* bp, const nnp_bp_spec* f)
     for (int k = 0; k < bp->n_terms; k++) {
         const nnp_bp_term* const o = &bp->term[k];
         if (o->compact == t.compact && o->cut == t.cut && o->eta == t.eta && o->rs == t.rs &&
-            same_window(&o->window, &t.window))
+            nnp_bp_same_window(&o->window, &t.window))
             return k;
     }
     bp->term[bp->n_terms] = t;
@@ -89,98 +89,6 @@ static void sort_radial(const nnp_model* m, nnp_bp* bp, const int* term)
     bp->first_own[m->n_species] = n_own;
 }
 
-/* ---- rows: powers and windows of a channel's angles ---- */
-
-enum { MAX_INTEGER_ZETA = 64 };
-
-static int is_integer(double zeta) { return zeta == floor(zeta) && zeta <= MAX_INTEGER_ZETA; }
-
-/* Place of a new row in the channel; -1 if out of memory. */
-static int add_row(nnp_bp* bp, nnp_bp_channel* c, nnp_bp_row row)
-{
-    if (bp->n_row == bp->cap_row) {
-        const size_t capacity = 2 * bp->cap_row + 64;
-        nnp_bp_row* const larger = nnp_alloc(capacity, sizeof *larger);
-        if (!larger) return -1;
-        if (bp->n_row) memcpy(larger, bp->row, bp->n_row * sizeof *larger);
-        nnp_free(bp->row);
-        bp->row = larger;
-        bp->cap_row = capacity;
-    }
-    bp->row[bp->n_row++] = row;
-    return c->n_rows++;
-}
-
-static int find_power(const nnp_bp* bp, const nnp_bp_channel* c, double lambda, double zeta)
-{
-    for (int k = 0; k < c->n_rows; k++) {
-        const nnp_bp_row* const r = &bp->row[c->first_row + k];
-        if (r->kind <= NNP_BP_REAL && r->lambda == lambda && r->zeta == zeta) return k;
-    }
-    return -1;
-}
-
-static int add_product(nnp_bp* bp, nnp_bp_channel* c, int a, int b)
-{
-    const nnp_bp_row *x = &bp->row[c->first_row + a], *y = &bp->row[c->first_row + b];
-    const nnp_bp_row row = {NNP_BP_PRODUCT, a, b, 0, x->lambda, x->zeta + y->zeta, {0, 0, 0, 0}};
-    return add_row(bp, c, row);
-}
-
-/* Row of p^n by as few products as come to mind: an addition chain through the rows at hand. -1: no memory.
- */
-static int power_row(nnp_bp* bp, nnp_bp_channel* c, double lambda, int n)
-{
-    int found = find_power(bp, c, lambda, n), largest = -1;
-    if (found >= 0) return found;
-    if (n == 1) {
-        const nnp_bp_row row = {NNP_BP_BASE, 0, 0, 0, lambda, 1, {0, 0, 0, 0}};
-        return add_row(bp, c, row);
-    }
-    if (power_row(bp, c, lambda, 1) < 0) return -1;
-    for (int k = 0; k < c->n_rows; k++) {
-        const nnp_bp_row* const r = &bp->row[c->first_row + k];
-        if (r->kind > NNP_BP_PRODUCT || r->lambda != lambda || r->zeta > n) continue;
-        const int other = find_power(bp, c, lambda, n - r->zeta);
-        if (other >= 0) return add_product(bp, c, k, other);
-        if (largest < 0 || r->zeta > bp->row[c->first_row + largest].zeta) largest = k;
-    }
-    const int e = (int)bp->row[c->first_row + largest].zeta;
-    const int half = 2 * e <= n ? n / 2 : e;
-    const int a = power_row(bp, c, lambda, half), b = a < 0 ? a : power_row(bp, c, lambda, n - half);
-    return b < 0 ? b : add_product(bp, c, a, b);
-}
-
-static int real_row(nnp_bp* bp, nnp_bp_channel* c, double lambda, double zeta)
-{
-    const int found = find_power(bp, c, lambda, zeta);
-    if (found >= 0) return found;
-    const int base = power_row(bp, c, lambda, 1);
-    const nnp_bp_row row = {NNP_BP_REAL, base, 0, 0, lambda, zeta, {0, 0, 0, 0}};
-    return base < 0 ? base : add_row(bp, c, row);
-}
-
-static int window_row(nnp_bp* bp, nnp_bp_channel* c, const nnp_bp_window* w)
-{
-    for (int k = 0; k < c->n_rows; k++)
-        if (bp->row[c->first_row + k].kind == NNP_BP_WINDOW &&
-            same_window(&bp->row[c->first_row + k].window, w))
-            return k;
-    nnp_bp_row row = {NNP_BP_WINDOW, 0, 0, 0, 0, 0, *w};
-    const int value = add_row(bp, c, row);
-    row.kind = NNP_BP_SLOPE;
-    return value < 0 || add_row(bp, c, row) < 0 ? -1 : value;
-}
-
-static void use_row(nnp_bp* bp, const nnp_bp_channel* c, int k, int use)
-{
-    nnp_bp_row* const r = &bp->row[c->first_row + k];
-    if ((r->use & use) == use) return;
-    r->use |= use;
-    if (r->kind == NNP_BP_PRODUCT || r->kind == NNP_BP_REAL) use_row(bp, c, r->a, use);
-    if (r->kind == NNP_BP_PRODUCT) use_row(bp, c, r->b, use);
-}
-
 /* ---- angular functions by channel ---- */
 
 typedef struct angular {
@@ -197,7 +105,7 @@ static int is_of_channel(const nnp_bp_spec* f, int t, int u)
 
 static int poly_degree(const angular* a)
 {
-    return is_integer(a->zeta) && a->zeta <= NNP_BP_MAX_DEGREE ? (int)a->zeta : 0;
+    return nnp_bp_is_integer(a->zeta) && a->zeta <= NNP_BP_MAX_DEGREE ? (int)a->zeta : 0;
 }
 
 /* By group, those of moments last; in it polynomials first, then as in the file. */
@@ -273,84 +181,29 @@ static int set_member(nnp_bp* bp, nnp_bp_channel* c, const angular* a, nnp_bp_me
     f->slope_row = -1;
     if (a->zeta == 0) {
         f->slope = 1;
-        f->row = window_row(bp, c, &a->window);
+        f->row = nnp_bp_window_row(bp, c, &a->window);
         f->slope_row = f->row + 1;
     } else {
         f->slope = 0.5 * a->lambda * a->zeta;
-        const int whole = is_integer(a->zeta);
-        f->row = whole ? power_row(bp, c, a->lambda, (int)a->zeta) : real_row(bp, c, a->lambda, a->zeta);
+        const int whole = nnp_bp_is_integer(a->zeta);
+        f->row = whole ? nnp_bp_power_row(bp, c, a->lambda, (int)a->zeta)
+                       : nnp_bp_real_row(bp, c, a->lambda, a->zeta);
         if (f->row >= 0 && a->zeta > 1) {
-            f->slope_row = whole ? power_row(bp, c, a->lambda, (int)a->zeta - 1)
-                                 : real_row(bp, c, a->lambda, a->zeta - 1);
+            f->slope_row = whole ? nnp_bp_power_row(bp, c, a->lambda, (int)a->zeta - 1)
+                                 : nnp_bp_real_row(bp, c, a->lambda, a->zeta - 1);
             if (f->slope_row < 0) return 0;
         }
     }
     if (f->row < 0) return 0;
     set_polynomial(f, a);
-    use_row(bp, c, f->row, a->moment ? NNP_BP_RATES : NNP_BP_FORWARD | NNP_BP_RATES);
-    if (f->slope_row >= 0) use_row(bp, c, f->slope_row, NNP_BP_RATES);
+    nnp_bp_use_row(bp, c, f->row, a->moment ? NNP_BP_RATES : NNP_BP_FORWARD | NNP_BP_RATES);
+    if (f->slope_row >= 0) nnp_bp_use_row(bp, c, f->slope_row, NNP_BP_RATES);
     if (f->degree == 0) {
         c->has_extra = 1;
-        use_row(bp, c, f->row, NNP_BP_BACKWARD);
-        if (f->slope_row >= 0) use_row(bp, c, f->slope_row, NNP_BP_BACKWARD);
+        nnp_bp_use_row(bp, c, f->row, NNP_BP_BACKWARD);
+        if (f->slope_row >= 0) nnp_bp_use_row(bp, c, f->slope_row, NNP_BP_BACKWARD);
     }
     return 1;
-}
-
-/* ---- exponentials of r_jk that are products of one another ---- */
-
-static int find_link(const nnp_bp_channel* c, double eta)
-{
-    for (int k = 0; k < c->n_chain; k++)
-        if (fabs(c->chain[k].eta - eta) <= 1e-14 * eta) return k;
-    return -1;
-}
-
-static int add_link(nnp_bp_channel* c, int a, int b, double eta)
-{
-    c->chain[c->n_chain] = (nnp_bp_link){a, b, eta};
-    return c->n_chain++;
-}
-
-/* exp(-eta r^2) = e_a e_b, or e_a e_b e_k (e_a e_b e_a e_b) by one more product, or an exponential. */
-static int chain_link(nnp_bp_channel* c, double eta)
-{
-    const int n = c->n_chain;
-    if (find_link(c, eta) >= 0) return find_link(c, eta);
-    for (int a = 0; a < n; a++)
-        for (int b = 0; b <= a; b++)
-            if (fabs(c->chain[a].eta + c->chain[b].eta - eta) <= 1e-14 * eta) return add_link(c, a, b, eta);
-    for (int a = 0; a < n; a++)
-        for (int b = 0; b <= a; b++) {
-            const double sum = c->chain[a].eta + c->chain[b].eta;
-            if (sum >= eta) continue;
-            const int rest = fabs(2 * sum - eta) <= 1e-14 * eta ? n : find_link(c, eta - sum);
-            if (rest < 0) continue;
-            const int middle = add_link(c, a, b, sum);
-            return add_link(c, middle, rest, eta);
-        }
-    return add_link(c, -1, -1, eta);
-}
-
-static int compare_narrow(const nnp_bp_term* a, const nnp_bp_term* b)
-{
-    return (a->eta > b->eta) - (a->eta < b->eta);
-}
-
-static void make_chain(const nnp_bp* bp, nnp_bp_channel* c)
-{
-    const int* const list = bp->narrow + c->first_narrow;
-    int order[NNP_BP_MAX_CHAIN];
-    if (c->n_narrow == 0 || 2 * c->n_narrow > NNP_BP_MAX_CHAIN) return;
-    for (int k = 0; k < c->n_narrow; k++) {
-        const nnp_bp_term* const t = &bp->term[list[k]];
-        if (t->compact || t->rs != 0 || t->cut != bp->term[list[0]].cut) return;
-        int at = k;
-        for (; at > 0 && compare_narrow(&bp->term[list[order[at - 1]]], t) > 0; at--)
-            order[at] = order[at - 1];
-        order[at] = k;
-    }
-    for (int k = 0; k < c->n_narrow; k++) c->link[order[k]] = chain_link(c, bp->term[list[order[k]]].eta);
 }
 
 typedef struct places {
@@ -380,7 +233,7 @@ static int sort_channel(nnp_bp* bp, nnp_bp_channel* c, angular* a, int n, places
         g->n_poly += f->degree > 0;
         if (f->degree > g->degree) g->degree = f->degree;
     }
-    make_chain(bp, c);
+    nnp_bp_make_chain(bp, c);
     c->n_groups = at->group - c->first_group - c->n_moments;
     at->narrow += c->n_narrow;
     if (c->n_rows > bp->max_rows) bp->max_rows = c->n_rows;
