@@ -52,7 +52,7 @@ typedef nnp_int nnp_quad_places __attribute__((vector_size(4 * sizeof(nnp_int)))
 typedef struct nnp_local {
     int row, n_own, n;
     const int* halo;
-    nnp_point* x; /* [n] position, and the place itself as fourth number */
+    nnp_point* x; /* [n+1] position, and the place itself as fourth number; the last is nobody, far away */
     nnp_point* f; /* [n] force of the chunk's own rows' energies on it */
     double* w;    /* [n][9] virial likewise; NULL: not wanted */
 } nnp_local;
@@ -104,13 +104,15 @@ static nnp_local local_load(const nnp_system* system, const nnp_plan* plan, int 
     l.n_own = next->row - chunk->row;
     l.n = l.n_own + (int)(next->halo - chunk->halo);
     l.halo = plan->halo + chunk->halo;
-    l.x = (nnp_point*)nnp_take(arena, (size_t)l.n * sizeof(nnp_point));
+    l.x = (nnp_point*)nnp_take(arena, ((size_t)l.n + 1) * sizeof(nnp_point));
     l.f = (nnp_point*)nnp_take(arena, (size_t)l.n * sizeof(nnp_point));
     l.w = with_virials ? (double*)nnp_take(arena, (size_t)l.n * 9 * sizeof(double)) : NULL;
     const nnp_point* const x = (const nnp_point*)system->x;
     for (int i = 0; i < l.n_own; ++i) l.x[i] = x[system->centre ? system->centre[l.row + i] : l.row + i];
     for (int i = l.n_own; i < l.n; ++i) l.x[i] = x[l.halo[i - l.n_own]];
     for (int i = 0; i < l.n; ++i) l.x[i][3] = i;
+    const nnp_point nobody = {1e15, 1e15, 1e15, l.n};
+    l.x[l.n] = nobody;
     memset(l.f, 0, (size_t)l.n * sizeof(nnp_point));
     if (l.w) memset(l.w, 0, (size_t)l.n * 9 * sizeof(double));
     return l;
@@ -122,25 +124,84 @@ static inline int local_atom(const nnp_local* l, const nnp_system* system, int i
     return system->centre ? system->centre[l->row + id] : l->row + id;
 }
 
-/* Those of a centre's n listed neighbours that are within the cutoff, near ones and far ones apart. Without
- * a branch: what is too far is overwritten by the next. */
-NNP_FN void block_find(const nnp_point* x, int centre, const int* list, int n, double near2, double cut2,
-                       nnp_quad* near, nnp_quad* far, int* count)
+/* Where a centre's neighbours go: near ones and far ones, and r^2 below which they are such. */
+typedef struct nnp_find {
+    nnp_quad *near, *far;
+    nnp_real near2, cut2;
+} nnp_find;
+
+/* The quads x[list] - c of n <= NNP_FIND listed neighbours (more: see block_find) that are within the cutoff,
+ * each appended to its part. Without a branch: what is too far is overwritten by the next, so NNP_FIND quads
+ * past the end are scratch. */
+#if NNP_ISA == 2 && NNP_REAL_BITS == 32
+enum { NNP_FIND = 4 };
+NNP_FN void find_some(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j, int k, int l)
+{
+    __m512 q = _mm512_castps128_ps512((__m128)NNP_TO_QUAD(x[i] - c));
+    q = _mm512_insertf32x4(q, (__m128)NNP_TO_QUAD(x[j] - c), 1);
+    q = _mm512_insertf32x4(q, (__m128)NNP_TO_QUAD(x[k] - c), 2);
+    q = _mm512_insertf32x4(q, (__m128)NNP_TO_QUAD(x[l] - c), 3);
+    __m512 r2 = _mm512_maskz_mul_ps(0x7777, q, q); /* all but the id; then summed into all four places */
+    r2 = _mm512_add_ps(r2, _mm512_permute_ps(r2, 0xb1));
+    r2 = _mm512_add_ps(r2, _mm512_permute_ps(r2, 0x4e));
+    const __mmask16 near = _mm512_cmp_ps_mask(r2, _mm512_set1_ps(f->near2), _CMP_LT_OQ);
+    const __mmask16 far = _mm512_cmp_ps_mask(r2, _mm512_set1_ps(f->cut2), _CMP_LT_OQ) & (__mmask16)~near;
+    _mm512_storeu_ps((float*)f->near, _mm512_maskz_compress_ps(near, q));
+    f->near += _mm_popcnt_u32(near) / 4;
+    if (!(f->near2 < f->cut2)) return;
+    _mm512_storeu_ps((float*)f->far, _mm512_maskz_compress_ps(far, q));
+    f->far += _mm_popcnt_u32(far) / 4;
+}
+#elif NNP_ISA == 2
+enum { NNP_FIND = 4 };
+NNP_FN void find_two(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j)
+{
+    __m512d q = _mm512_castpd256_pd512((__m256d)(x[i] - c));
+    q = _mm512_insertf64x4(q, (__m256d)(x[j] - c), 1);
+    __m512d r2 = _mm512_maskz_mul_pd(0x77, q, q);
+    r2 = _mm512_add_pd(r2, _mm512_permute_pd(r2, 0x55));
+    r2 = _mm512_add_pd(r2, _mm512_permutex_pd(r2, 0x4e));
+    const __mmask8 near = _mm512_cmp_pd_mask(r2, _mm512_set1_pd(f->near2), _CMP_LT_OQ);
+    const __mmask8 far = _mm512_cmp_pd_mask(r2, _mm512_set1_pd(f->cut2), _CMP_LT_OQ) & (__mmask8)~near;
+    _mm512_storeu_pd((double*)f->near, _mm512_maskz_compress_pd(near, q));
+    f->near += _mm_popcnt_u32(near) / 4;
+    if (!(f->near2 < f->cut2)) return;
+    _mm512_storeu_pd((double*)f->far, _mm512_maskz_compress_pd(far, q));
+    f->far += _mm_popcnt_u32(far) / 4;
+}
+
+NNP_FN void find_some(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j, int k, int l)
+{
+    find_two(f, x, c, i, j);
+    find_two(f, x, c, k, l);
+}
+#else
+enum { NNP_FIND = 1 };
+NNP_FN void find_one(nnp_find* f, const nnp_point* x, nnp_point c, int i)
+{
+    const nnp_quad q = NNP_TO_QUAD(x[i] - c), s = q * q;
+    const nnp_real r2 = s[0] + s[1] + s[2];
+    const int near = r2 < f->near2, far = r2 < f->cut2 && !near;
+    *(near ? f->near : f->far) = q;
+    f->near += near;
+    f->far += far;
+}
+#endif
+
+NNP_FN void block_find(nnp_find* f, const nnp_point* x, int centre, const int* list, int n, int nobody)
 {
     nnp_point c = x[centre];
     c[3] = 0;
-    const nnp_quad* const near0 = near;
-    const nnp_quad* const far0 = far;
-    for (int k = 0; k < n; ++k) {
-        const nnp_point d = x[list[k]] - c, s = d * d;
-        const double r2 = s[0] + s[1] + s[2];
-        const int is_near = r2 < near2;
-        *(is_near ? near : far) = NNP_TO_QUAD(d);
-        near += is_near;
-        far += !is_near & (r2 < cut2);
-    }
-    count[0] = (int)(near - near0);
-    count[1] = (int)(far - far0);
+#if NNP_ISA == 2
+    int k = 0;
+    for (; k + 4 <= n; k += 4) find_some(f, x, c, list[k], list[k + 1], list[k + 2], list[k + 3]);
+    if (k < n)
+        find_some(f, x, c, list[k], k + 1 < n ? list[k + 1] : nobody, k + 2 < n ? list[k + 2] : nobody,
+                  nobody);
+#else
+    (void)nobody;
+    for (int k = 0; k < n; ++k) find_one(f, x, c, list[k]);
+#endif
 }
 
 /* Lanes of quads [NNP_W][stride] to vectors x, y, z, id of neighbours first .. first + n - 1. */
@@ -178,7 +239,7 @@ static void block_transpose(nnp_block* b, const nnp_quad* quads, int stride, int
 static void block_species(nnp_block* b, nnp_arena arena, const nnp_local* local, const nnp_system* system,
                           const nnp_plan* plan, int t, double near, double cut)
 {
-    const int s = b->n_species, stride = b->capacity[t] + 1;
+    const int s = b->n_species, stride = b->capacity[t] + NNP_FIND;
     const size_t size = (size_t)(stride * NNP_W) * sizeof(nnp_quad);
     nnp_quad* const part[2] = {(nnp_quad*)nnp_take(&arena, size), (nnp_quad*)nnp_take(&arena, size)};
     const nnp_quad pad = {(nnp_real)(2 * cut), 0, 0, (nnp_real)local->n};
@@ -190,8 +251,12 @@ static void block_species(nnp_block* b, nnp_arena arena, const nnp_local* local,
         if (row < 0) continue;
         const int* const end = plan->segment + (int64_t)row * s + t;
         const int begin = t ? end[-1] : 0;
-        block_find(local->x, row - local->row, plan->local + system->first[row] + begin, *end - begin,
-                   near * near, cut * cut, part[0] + w * stride, part[1] + w * stride, count);
+        nnp_find f = {part[0] + w * stride, part[1] + w * stride, (nnp_real)(near * near),
+                      (nnp_real)(cut * cut)};
+        block_find(&f, local->x, row - local->row, plan->local + system->first[row] + begin, *end - begin,
+                   local->n);
+        count[0] = (int)(f.near - (part[0] + w * stride));
+        count[1] = (int)(f.far - (part[1] + w * stride));
         for (int k = 0; k < 2; ++k) longest[k] = count[k] > longest[k] ? count[k] : longest[k];
     }
     b->near[t] = longest[0];

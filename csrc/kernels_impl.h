@@ -2,7 +2,7 @@
  */
 #if defined(__GNUC__) && !defined(__clang__)
 #if NNP_ISA == 2
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,popcnt,prefer-vector-width=512")
 #elif NNP_ISA == 1
 #pragma GCC target("avx2,fma")
 #endif
@@ -32,7 +32,7 @@ static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int ma
         if (vecs > largest) largest = vecs;
     }
     const size_t vecs = largest + 9 * n + (size_t)model->n_baseline * 2 * n;
-    const size_t quads = 2 * (m + s) * NNP_W; /* lanes before and after the transposition */
+    const size_t quads = 2 * (m + s * NNP_FIND) * NNP_W; /* lanes before and after the transposition */
     const size_t pieces = own + 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
     const size_t atom = 2 * sizeof(nnp_point) + (training ? sizeof(nnp_point) : 9 * sizeof(double));
     return vecs * sizeof(nnp_vec) + quads * sizeof(nnp_quad) + s * s * sizeof(nnp_triplets) +
