@@ -130,7 +130,8 @@ static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
                                     NULL,
                                     NULL,
                                     NULL,
-                                    0};
+                                    0,
+                                    NULL};
             t->k->evaluate(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], thread_scratch(t), &out);
         }
 #pragma omp for schedule(dynamic, 1)
@@ -388,14 +389,14 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
     const nnp_system s = frame_system(f);
     int stride = 0;
     for (int i = 0; i < t->model.n_species; ++i)
-        if (t->model.msr[i].n_fingerprints > stride) stride = t->model.msr[i].n_fingerprints;
+        if (nnp_n_inputs(&t->model, i) > stride) stride = nnp_n_inputs(&t->model, i);
     double* const rows = (double*)nnp_alloc((size_t)f->n * (size_t)stride, sizeof(double));
     if (!rows) {
         batch_free(&b);
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: fingerprints of %d atoms", f->n);
     }
     memset(rows, 0, (size_t)f->n * (size_t)stride * sizeof(double));
-    const nnp_output all = {t->energy, t->force, t->part, NULL, NULL, NULL, rows, stride};
+    const nnp_output all = {t->energy, t->force, t->part, NULL, NULL, NULL, rows, stride, NULL};
     nnp_run_chunks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &all);
     for (int i = 0; i < f->n; ++i)
         memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride,

@@ -20,7 +20,7 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     nnp_options defaults;
     nnp_default_options(&defaults);
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
-    if (!model->msr) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
+    if (!model->net) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
     if (!options) options = &defaults;
     const int status = nnp_check_options(options);
     if (status) return status;
@@ -103,10 +103,11 @@ static int frame_baseline(nnp_trainer* t, nnp_frame* f)
     const nnp_system s = frame_system(f);
     nnp_model base = *t->owner;
     base.msr = NULL;
+    base.bp = NULL;
     base.net = NULL;
     int status = nnp_trainer_reserve(t, f->n, f->n_total, frame_halo(f), 0);
     if (status) return status;
-    const nnp_output out = {t->energy, t->force, t->part, t->virial, NULL, NULL, NULL, 0};
+    const nnp_output out = {t->energy, t->force, t->part, t->virial, NULL, NULL, NULL, 0, NULL};
     const nnp_clash clash = nnp_run_chunks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
     if (clash.row >= 0) return nnp_clash_error(&f->list, clash, f->clash);
     f->energy0 = nnp_block_sum(t->energy, f->n, 1);

@@ -163,15 +163,21 @@ def write_predictions(path, frames, predictions):
 
 def eval_main(model_path, data_path, out=None, json_path=None, units="eV/A"):
     """`nnpcore eval`: print the table; write predictions and JSON where asked. Returns the table."""
+    from .extrapolation import count as extrapolation
     from .model import load
 
     model = load(model_path)
     frames = read_frames(data_path, units=units)
     table, predictions = evaluate(model, frames)
     print(format_table(table))
+    beyond = extrapolation(model, frames)
+    if beyond is not None:
+        print(beyond)
     if out:
         write_predictions(out, frames, predictions)
     if json_path:
         document = {"model": str(model_path), "data": str(data_path), "errors": strict_json(table)}
+        if beyond is not None:
+            document["extrapolation"] = beyond.document()
         write_atomic(Path(json_path), (json.dumps(document, indent=1) + "\n").encode())
     return table

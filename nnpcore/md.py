@@ -170,6 +170,11 @@ class MD:
         return self._core.step
 
     @property
+    def outside(self):
+        """(atoms, functions of atoms) outside the model's training range at the last forces; zeros without ranges."""
+        return self._core.outside
+
+    @property
     def n_builds(self):
         """Neighbour lists built."""
         return self._core.n_builds
