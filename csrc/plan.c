@@ -6,7 +6,10 @@
 
 enum { CHUNK = 512 };
 
-double nnp_near_cutoff(const nnp_model* model) { return model->msr ? model->rc3 : model->cutoff; }
+double nnp_near_cutoff(const nnp_model* model)
+{
+    return model->msr ? model->rc3 : model->bp ? model->near : model->cutoff;
+}
 
 int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model,
                         int max_neighbours, int training, int n_threads)

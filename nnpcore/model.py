@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, architecture, modelfile, msr
+from . import __version__, architecture, bp, modelfile, msr
 from .architecture import ARCHITECTURE
 from .checkpoint import write_atomic
 from .elements import NUMBERS
@@ -26,7 +26,7 @@ STILLINGER_WEBER = {
 class Model:
     """A potential. Fixed architecture; parameters `theta`; free annotations `info` (a dict that JSON can hold).
 
-    Make one with Model.msr(), Model.stillinger_weber(), Model.lennard_jones(), Model.zbl() or load(). Every
+    Make one with Model.msr(), Model.bp(), Model.stillinger_weber(), Model.lennard_jones(), Model.zbl() or load(). Every
     instance has passed the checks of the C core. Energies in eV, lengths in Å, masses in amu.
     """
 
@@ -82,6 +82,49 @@ class Model:
             shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden[s])
         architecture.check_size(shapes)
         tensors = msr.init_msr(np.random.default_rng(seed), shapes)
+        return cls({**spec, "code_version": __version__, **architecture.check_info(info or {})}, tensors)
+
+    @classmethod
+    def bp(
+        cls,
+        species,
+        functions,
+        hidden=(25, 25),
+        activation="tanh",
+        mass=None,
+        e0=None,
+        seed=0,
+        centre=None,
+        factor=None,
+        minimum=None,
+        maximum=None,
+        weights=None,
+        baseline=None,
+        info=None,
+    ):
+        """New Behler-Parrinello model: symmetry functions (dicts, see nnpcore/bp.py) and networks. Raises InputError.
+
+        functions: {symbol of the centre: [dict, ...]} in the order of the network's inputs; a list for one species.
+        hidden: as for msr(). activation: a name of bp.ACTIVATIONS, a list by hidden layer, or such a list a species;
+        the last layer is linear. Network input = (G - centre) factor, (G - 0) 1 by default; minimum, maximum: range of
+        G in the training, None if unknown; each {symbol: [n]} or a list of lists. weights: {symbol: [(W [in][out],
+        b [out]), ...]}, or None: Glorot-uniform by the seed. mass (amu), e0 (eV), baseline as for msr().
+        """
+        species = architecture.check_symbols(species)
+        hidden = architecture.check_hidden(hidden, len(species))
+        scale = {"centre": centre, "factor": factor, "minimum": minimum, "maximum": maximum}
+        spec = architecture.common("bp", species, mass, e0)
+        spec |= bp.metadata(species, functions, hidden, activation, scale)
+        if baseline is not None:
+            spec["baseline"] = architecture.baseline_list(baseline)
+        shapes = {}
+        for symbol, own, widths in zip(species, spec["bp"]["functions"], hidden, strict=True):
+            shapes |= bp.tensor_shapes(symbol, len(own), widths)
+        architecture.check_size(shapes)
+        if weights is None:
+            tensors = bp.init_weights(np.random.default_rng(seed), shapes)
+        else:
+            tensors = bp.given_weights(weights, shapes, species)
         return cls({**spec, "code_version": __version__, **architecture.check_info(info or {})}, tensors)
 
     @classmethod
@@ -152,13 +195,16 @@ class Model:
     def _tensor_shapes(self):
         """{name: shape} in theta's order; a spec too odd for that is left to the core's checks."""
         shapes = {}
-        if self._spec.get("method") != "msr":
+        if self._spec.get("method") not in ("msr", "bp"):
             return shapes
         try:
             for s, symbol in enumerate(self._spec["species"]):
-                counts = self._spec["msr"]
                 hidden = self._spec["network"][s]["hidden"]
-                shapes |= msr.tensor_shapes(symbol, counts["n2"][s], counts["n3"][s], hidden)
+                if self.method == "bp":
+                    shapes |= bp.tensor_shapes(symbol, len(self._spec["bp"]["functions"][s]), hidden)
+                else:
+                    counts = self._spec["msr"]
+                    shapes |= msr.tensor_shapes(symbol, counts["n2"][s], counts["n3"][s], hidden)
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"model: metadata incomplete or of the wrong kind ({error})") from None
         architecture.check_size(shapes)
@@ -171,7 +217,7 @@ class Model:
 
     @property
     def method(self):
-        """ "msr", or "baseline" for a classical potential alone."""
+        """ "msr", "bp", or "baseline" for a classical potential alone."""
         return self._spec["method"]
 
     @property
@@ -391,10 +437,10 @@ class Model:
             "cutoff[A]": self.cutoff,
             "n_parameters": self.n_parameters,
         }
-        if self.method == "msr":
+        if self.method in ("msr", "bp"):
             network = self._spec["network"]
             about |= {
-                "msr": self._spec["msr"],
+                self.method: self._spec[self.method],
                 "n_fingerprints": self.n_fingerprints,
                 "hidden": [entry["hidden"] for entry in network],
                 "activation": [entry["activation"] for entry in network],
@@ -411,10 +457,15 @@ class Model:
         lines.append(f"parameters    {about['n_parameters']}")
         for s, symbol in enumerate(about["species"]):
             line = f"species {s:<2d}    {symbol:<2s}  {about['mass[amu]'][s]:g} amu, E0 {about['e0[eV]'][s]:.10g} eV"
-            if self.method == "msr":
+            if self.method in ("msr", "bp"):
                 widths = "-".join(map(str, [about["n_fingerprints"][s], *about["hidden"][s], 1]))
+            if self.method == "msr":
                 line += f", {sum(own['n2'][s])} pair + {sum(own['n3'][s])} triplet fingerprints, network {widths}"
+            if self.method == "bp":
+                line += f", network {widths}, {' '.join([*about['activation'][s], 'linear'])}"
             lines.append(line)
+            if self.method == "bp":
+                lines += [f"              {bp.describe(f)}" for f in about["bp"]["functions"][s]]
         for term in about["baseline"]:
             values = ", ".join(f"{key} {value:g}" for key, value in term.items() if key not in ("kind", "species"))
             lines.append(f"baseline      {term['kind']} {'-'.join(term.get('species', ['all pairs']))}: {values}")
