@@ -52,6 +52,12 @@ def _info(args):
     print(json.dumps(model.describe(), indent=1) if args.json else model)
 
 
+def _convert(args):
+    from .n2p2 import convert_main
+
+    convert_main(args.source, args.target, args.units)
+
+
 def _bench(args):
     from .bench import main as bench_main
 
@@ -93,6 +99,10 @@ def parser():
     p = verb("info", _info, "what a model file holds")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--json", action="store_true", help="as JSON")
+    p = verb("convert", _convert, "potentials of n2p2 and RuNNer: a folder into a model file, or the other way")
+    p.add_argument("source", metavar="FROM", help="folder with input.nn, scaling.data, weights.*.data, or MODEL.nnp")
+    p.add_argument("target", metavar="TO", help="MODEL.nnp, or the folder to write")
+    p.add_argument("--units", metavar="U", help="of the folder: Hartree/Bohr (unless input.nn says otherwise), eV/A, ...")
     p = verb("bench", _bench, "time an atom takes on this machine: lists, forces, loss gradients, dynamics")
     p.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], metavar="N", help="default: %(default)s")
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="default: %(default)s")

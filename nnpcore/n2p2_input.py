@@ -175,9 +175,7 @@ class InputNN:
         f = {"type": kind, "partners": sorted(partners, key=NUMBERS.get)} if n_partners else {"type": kind}
         for name, text in zip(names, values, strict=True):
             f[name] = text if name == "subtype" else self.number(line, text, f"a number ({name})")
-        if kind >= 20:
-            f["rc"] = f["r_high"]
-        else:
+        if kind < 20:
             f |= {"cutoff": cutoff[0], "alpha": cutoff[1]}
             f.setdefault("rs", 0.0)
             f.setdefault("eta", 0.0)
@@ -185,16 +183,19 @@ class InputNN:
         found[arguments[0]].append(f)
 
     def _check(self, line, f):
-        if not f["rc"] > 0:
-            raise self.error(line, f"cutoff radius is {f['rc']}, expected a number above 0")
+        radius = f.get("rc", f.get("r_high"))
+        if not radius > 0:
+            raise self.error(line, f"cutoff radius is {radius:g}, expected a number above 0")
         if f["type"] >= 20:
             if not fmt.SUBTYPE.fullmatch(f["subtype"]):
                 raise self.error(line, f"subtype {f['subtype']!r} is not known, expected p1 to p4, p1a to p4a, or e")
             if not f["r_low"] < f["r_high"]:
                 raise self.error(line, f"window from {f['r_low']} to {f['r_high']} is empty")
             self._check_angles(line, f)
-        elif f["eta"] < 0 or f.get("zeta", 1.0) <= 0:
-            raise self.error(line, "eta below 0 or zeta not above 0")
+        elif f["eta"] < 0:
+            raise self.error(line, f"eta is {f['eta']:g}, expected 0 or more")
+        elif f.get("zeta", 1.0) < 1 or abs(f.get("lambda", 1.0)) > 1:
+            raise self.error(line, f"zeta {f['zeta']:g}, lambda {f['lambda']:g}: expected zeta >= 1 and -1 <= lambda <= 1")
 
     def _check_angles(self, line, f):
         """n2p2's rules: inside of 0 to 180 degrees, or centred at one of these and at most 360 wide."""

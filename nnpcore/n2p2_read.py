@@ -33,7 +33,7 @@ def read_folder(directory, units=None):
     nn = InputNN(directory / "input.nn")
     nn.check_kind()
     species = nn.species()
-    energy, length, units, notes = _units(nn, units)
+    energy, length, units, notes = units_of(nn, units)
     functions = nn.functions(species)
     topology = nn.topology(species)
     centre, factor, minimum, maximum = _scaling(nn, directory / "scaling.data", functions)
@@ -54,6 +54,10 @@ def read_folder(directory, units=None):
         layers[symbol] = read_weights(path, [len(functions[symbol]), *widths, 1])
         if nn.flag("normalize_nodes"):  # every neuron's sum, bias included, is divided by the number of its inputs
             layers[symbol] = [(w / len(w), b / len(w)) for w, b in layers[symbol]]
+        for l, name in enumerate(names):
+            if name == "revlogistic":  # 1 - 1/(1 + exp(-x)) = 1/(1 + exp(x))
+                layers[symbol][l] = tuple(-v for v in layers[symbol][l])
+        names = ["logistic" if name == "revlogistic" else name for name in names]
         if names[-1] != "linear":  # E = 1 f(x) + 0: the output neuron becomes a hidden layer
             layers[symbol].append((np.ones((1, 1)), np.zeros(1)))
             widths, names = [*widths, 1], [*names, "linear"]
@@ -66,7 +70,7 @@ def read_folder(directory, units=None):
     return Folder(arguments, units, notes + nn.notes())
 
 
-def _units(nn, units):
+def units_of(nn, units):
     """(eV, A, text, notes)."""
     if units is not None:
         if units not in UNITS:
@@ -83,7 +87,7 @@ def _units(nn, units):
 
 def _warn_short(functions, length, units, notes):
     """A largest cutoff below 4.5 A hardly ever is: the unit of length is probably another one."""
-    largest = max(f["rc"] for own in functions.values() for f in own)
+    largest = max(f.get("rc", f.get("r_high")) for own in functions.values() for f in own)
     if length != 1.0 and largest * length < 4.5:
         notes.append(
             f"WARNING: the largest cutoff is {largest:g}, in {units} only {largest * length:.2f} A. "

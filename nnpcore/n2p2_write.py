@@ -88,10 +88,7 @@ def _functions(symbol, functions, length):
         texts = {k: f[k] if k == "subtype" else _text(f[k], length ** power.get(k, 0)) for k in names}
         words = [symbol, str(f["type"]), *f.get("partners", ()), *texts.values()]
         lines.append(f"symfunction_short {' '.join(words)}")
-        copy = f | {k: v if k == "subtype" else float(v) for k, v in texts.items()}
-        if f["type"] < 20:
-            copy["rc"] = float(texts["rc"])
-        written.append(copy)
+        written.append(f | {k: v if k == "subtype" else float(v) for k, v in texts.items()})
     order = sorted(range(len(written)), key=lambda k: fmt.sort_key(written[k]))
     return order, [lines[k] for k in order]
 

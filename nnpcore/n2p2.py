@@ -1,0 +1,100 @@
+"""Potentials of n2p2 and RuNNer: a folder with input.nn, scaling.data and weights.ZZZ.data as a Model, and back.
+
+Formats: n2p2's documentation (compphysvienna.github.io/n2p2) and RuNNer's; docs/n2p2.md has what is read and how.
+"""
+
+import os
+from pathlib import Path
+
+from .elements import NUMBERS
+from .model import Model
+from .n2p2_format import N2p2Error, in_units
+from .n2p2_input import InputNN
+from .n2p2_read import read_folder, units_of
+from .n2p2_write import write_folder
+from .validate import InputError
+
+__all__ = ["N2p2Error", "convert_main", "functions", "load", "save"]
+
+
+def load(directory, units=None):
+    """The potential in a folder as a Model (eV, A). Raises N2p2Error naming file, line and keyword.
+
+    units: of the folder, a key of data.UNITS; by default what comments at the top of input.nn say
+    ("# Length unit : Bohr"), or else Hartree and Bohr. info["n2p2"] of the model keeps units and remarks.
+    """
+    folder = read_folder(directory, units)
+    info = {"n2p2": {"units": folder.units, "notes": folder.notes}}
+    try:
+        return Model.bp(**folder.arguments, info=info)
+    except InputError as error:  # bounds that only the core has
+        raise N2p2Error(f"{directory}: {error}") from None
+
+
+def save(model, directory, units=None):
+    """Write a Behler-Parrinello model as a folder for n2p2 and LAMMPS' pair_style hdnnp. Raises N2p2Error.
+
+    units: of the folder; those it once came from, or Hartree/Bohr, by default. The folder is made, or must be one that
+    this function wrote. Masses are not part of the format.
+    """
+    if units is None:
+        units = model_units(model) or "Hartree/Bohr"
+    write_folder(_arguments(model), directory, units)
+
+
+def functions(path, units=None):
+    """(species, {symbol: [function dict, ...]}) of an input.nn file alone, in A: to train a new network with them."""
+    nn = InputNN(Path(path))
+    nn.check_kind()
+    length = units_of(nn, units)[1]
+    species = nn.species()
+    return species, {s: [in_units(f, length) for f in own] for s, own in nn.functions(species).items()}
+
+
+def model_units(model):
+    """Units of the folder that a model was read from, a key of data.UNITS, or None."""
+    about = model.info.get("n2p2")
+    return about.get("units") if isinstance(about, dict) else None
+
+
+def _arguments(model):
+    """Arguments of Model.bp() that make this model again, with species by atomic number as n2p2 wants them."""
+    if model.method != "bp":
+        raise N2p2Error(f"model of method {model.method}: has no symmetry functions, n2p2's format cannot hold it")
+    if model.baseline:
+        raise N2p2Error("model: its baseline potential has no place in n2p2's format")
+    about, tensors = model.metadata, model.tensors
+    own = about["bp"]
+    species = sorted(model.species, key=NUMBERS.get)
+    place = [model.species.index(s) for s in species]
+    layers = {}
+    for s, k in zip(species, place, strict=True):
+        n = len(about["network"][k]["hidden"]) + 1
+        layers[s] = [(tensors[f"net.{s}.{l}.weight"], tensors[f"net.{s}.{l}.bias"]) for l in range(n)]
+    table = {key: None if own[key] is None else dict(zip(model.species, own[key], strict=True)) for key in own}
+    return {
+        **table,
+        "species": species,
+        "hidden": [about["network"][k]["hidden"] for k in place],
+        "activation": [about["network"][k]["activation"] for k in place],
+        "e0": dict(zip(model.species, map(float, model.e0), strict=True)),
+        "weights": layers,
+    }
+
+
+def convert_main(source, target, units=None):
+    """`nnpcore convert`: a folder into a model file or a model file into a folder, by what source is."""
+    if os.path.isdir(source):
+        if os.path.isdir(target):
+            raise N2p2Error(f"{target}: is a folder, expected a name for the model file (.nnp)")
+        model = load(source, units)
+        model.save(target)
+        for note in model.info["n2p2"]["notes"]:
+            print(note)
+    else:
+        model = Model.load(source)
+        if os.path.isfile(target):
+            raise N2p2Error(f"{target}: is a file, expected a folder for n2p2")
+        save(model, target, units)
+    counts = ", ".join(f"{n} functions of {s}" for s, n in zip(model.species, model.n_fingerprints, strict=True))
+    print(f"{source} -> {target}: {counts}, {model.n_parameters} parameters, cutoff {model.cutoff:.6g} A")
