@@ -91,18 +91,22 @@ def parser():
     _run_options(verb("train", _train, "train a model on labelled structures"), "train")
     p = verb("eval", _eval, "errors of a model on labelled structures, by config_type")
     p.add_argument("model", metavar="MODEL")
-    p.add_argument("data", metavar="DATA", help="extended XYZ, or what ASE reads")
+    p.add_argument("data", metavar="DATA", help="extended XYZ, what ASE reads, or n2p2's input.data")
     p.add_argument("-o", "--out", metavar="OUT.xyz", help="write predictions, with the labels as REF_")
     p.add_argument("--json", metavar="FILE", help="write the errors as JSON")
-    p.add_argument("--units", default="eV/A", help="of DATA: eV/A, Hartree/Bohr, kcal/mol, ... (default: %(default)s)")
+    p.add_argument("--units", help="of DATA: eV/A (default), Hartree/Bohr (default of input.data), kcal/mol, ...")
     _run_options(verb("md", _md, "molecular dynamics with a model"), "run")
     p = verb("info", _info, "what a model file holds")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--json", action="store_true", help="as JSON")
-    p = verb("convert", _convert, "potentials of n2p2 and RuNNer: a folder into a model file, or the other way")
-    p.add_argument("source", metavar="FROM", help="folder with input.nn, scaling.data, weights.*.data, or MODEL.nnp")
-    p.add_argument("target", metavar="TO", help="MODEL.nnp, or the folder to write")
-    p.add_argument("--units", metavar="U", help="of the folder: Hartree/Bohr (unless input.nn says otherwise), eV/A, ...")
+    p = verb(
+        "convert", _convert, "n2p2 and RuNNer: a potential's folder, input.nn or input.data into our files, or back"
+    )
+    p.add_argument("source", metavar="FROM", help="folder of a potential, MODEL.nnp, input.nn, input.data or XYZ")
+    p.add_argument("target", metavar="TO", help="MODEL.nnp, folder, functions.json, XYZ or input.data")
+    p.add_argument(
+        "--units", metavar="U", help="of n2p2's side: Hartree/Bohr (unless input.nn says otherwise), eV/A, ..."
+    )
     p = verb("bench", _bench, "time an atom takes on this machine: lists, forces, loss gradients, dynamics")
     p.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], metavar="N", help="default: %(default)s")
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="default: %(default)s")

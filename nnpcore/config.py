@@ -44,7 +44,7 @@ class Data(Section):
     valid: str | list[str] | float = 0.1  # file(s), or the fraction of the training frames to hold back
     test: str | list[str] | None = None
     e0: dict[str, float] | str = "fit"  # fit | isolated | none | table of eV by species
-    units: Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Ry/Bohr", "kcal/mol", "kJ/mol/nm"] = "eV/A"
+    units: Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Ry/Bohr", "kcal/mol", "kJ/mol/nm"] | None = None  # eV/A
     missing: Literal["error", "skip"] = "error"  # what to do about labels that the loss wants and a frame lacks
     weights: dict[str, NotNegative] = {}  # loss weight by config_type, 1 where not named
 

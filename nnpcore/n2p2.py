@@ -3,10 +3,14 @@
 Formats: n2p2's documentation (compphysvienna.github.io/n2p2) and RuNNer's; docs/n2p2.md has what is read and how.
 """
 
+import json
 import os
 from pathlib import Path
 
+from .checkpoint import write_atomic
+from .data import UNITS
 from .elements import NUMBERS
+from .input_data import convert_data, is_input_data
 from .model import Model
 from .n2p2_format import N2p2Error, in_units
 from .n2p2_input import InputNN
@@ -54,7 +58,8 @@ def functions(path, units=None):
 def model_units(model):
     """Units of the folder that a model was read from, a key of data.UNITS, or None."""
     about = model.info.get("n2p2")
-    return about.get("units") if isinstance(about, dict) else None
+    units = about.get("units") if isinstance(about, dict) else None
+    return units if units in UNITS else None
 
 
 def _arguments(model):
@@ -83,7 +88,7 @@ def _arguments(model):
 
 
 def convert_main(source, target, units=None):
-    """`nnpcore convert`: a folder into a model file or a model file into a folder, by what source is."""
+    """`nnpcore convert`: what is done goes by what source and target are (docs/n2p2.md)."""
     if os.path.isdir(source):
         if os.path.isdir(target):
             raise N2p2Error(f"{target}: is a folder, expected a name for the model file (.nnp)")
@@ -91,6 +96,15 @@ def convert_main(source, target, units=None):
         model.save(target)
         for note in model.info["n2p2"]["notes"]:
             print(note)
+    elif Path(source).suffix == ".nn":
+        _write_functions(source, target, units)
+        return
+    elif Path(source).suffix != ".nnp" and (
+        is_input_data(source) or is_input_data(target) or Path(target).suffix == ".data"
+    ):
+        n, into = convert_data(source, target, units)
+        print(f"{source} -> {target}: {n} frames{into}")
+        return
     else:
         model = Model.load(source)
         if os.path.isfile(target):
@@ -98,3 +112,10 @@ def convert_main(source, target, units=None):
         save(model, target, units)
     counts = ", ".join(f"{n} functions of {s}" for s, n in zip(model.species, model.n_fingerprints, strict=True))
     print(f"{source} -> {target}: {counts}, {model.n_parameters} parameters, cutoff {model.cutoff:.6g} A")
+
+
+def _write_functions(source, target, units):
+    species, table = functions(source, units)
+    lines = [f" {json.dumps(s)}: [\n  " + ",\n  ".join(map(json.dumps, table[s])) + "\n ]" for s in species]
+    write_atomic(Path(target), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    print(f"{source} -> {target}: " + ", ".join(f"{len(table[s])} functions of {s}" for s in species))

@@ -62,7 +62,10 @@ HONOURED = {
     "nnp_type", "nn_type", "nnp_gen", "nn_type_short", "runner_mode", "use_short_nn",
     "use_electrostatics", "use_vdw", "use_hamiltonian", "use_ensemble", "dftd3_func",
 }  # fmt: skip
-ALIASES = {"symfunction_short_atomic": "symfunction_short", "global_symfunction_short_atomic": "global_symfunction_short"}
+ALIASES = {
+    "symfunction_short_atomic": "symfunction_short",
+    "global_symfunction_short_atomic": "global_symfunction_short",
+}
 REPEATED = {
     "atom_energy", "symfunction_short", "element_symfunction_short", "global_symfunction_short",
     "element_hidden_layers_short", "element_nodes_short", "element_activation_short",

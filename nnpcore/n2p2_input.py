@@ -82,7 +82,12 @@ class InputNN:
 
     def check_kind(self):
         """Refuse what is not a short-range network of atomic energies."""
-        kinds = {"nnp_type": "2g|2g-hdnnp|hdnnp_2g|2|0", "nn_type": "2g|2g-hdnnp|2|0", "nnp_gen": "2", "nn_type_short": "1"}
+        kinds = {
+            "nnp_type": "2g|2g-hdnnp|hdnnp_2g|2|0",
+            "nn_type": "2g|2g-hdnnp|2|0",
+            "nnp_gen": "2",
+            "nn_type_short": "1",
+        }
         for keyword, accepted in kinds.items():
             line = self.get(keyword)
             if line is not None and not re.fullmatch(accepted, " ".join(line.arguments).lower()):
@@ -111,7 +116,9 @@ class InputNN:
         """(cutoff_type, alpha); n2p2's keyword has both, RuNNer's alpha has a keyword of its own."""
         line = self.need("cutoff_type")
         if len(line.arguments) not in (1, 2):
-            raise self.error(line, f"expected a type 0-8 and perhaps alpha, got {' '.join(line.arguments) or 'nothing'}")
+            raise self.error(
+                line, f"expected a type 0-8 and perhaps alpha, got {' '.join(line.arguments) or 'nothing'}"
+            )
         kind = self.count(line, line.arguments[0])
         if kind > 8:
             raise self.error(line, f"{kind} is not a cutoff function, expected 0 to 8")
@@ -195,7 +202,9 @@ class InputNN:
         elif f["eta"] < 0:
             raise self.error(line, f"eta is {f['eta']:g}, expected 0 or more")
         elif f.get("zeta", 1.0) < 1 or abs(f.get("lambda", 1.0)) > 1:
-            raise self.error(line, f"zeta {f['zeta']:g}, lambda {f['lambda']:g}: expected zeta >= 1 and -1 <= lambda <= 1")
+            raise self.error(
+                line, f"zeta {f['zeta']:g}, lambda {f['lambda']:g}: expected zeta >= 1 and -1 <= lambda <= 1"
+            )
 
     def _check_angles(self, line, f):
         """n2p2's rules: inside of 0 to 180 degrees, or centred at one of these and at most 360 wide."""
@@ -204,7 +213,9 @@ class InputNN:
         left, right = f["theta_left"], f["theta_right"]
         centre = 0.5 * (left + right)
         if not left < right or right - left > 360 or (left < 0 and centre != 0) or (right > 180 and centre != 180):
-            raise self.error(line, f"angles {left:g} to {right:g} are not a window inside of, or around, 0 or 180 degrees")
+            raise self.error(
+                line, f"angles {left:g} to {right:g} are not a window inside of, or around, 0 or 180 degrees"
+            )
 
     def topology(self, species):
         """{symbol: (hidden widths, activation names of hidden layers and output)}."""

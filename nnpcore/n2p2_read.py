@@ -147,7 +147,9 @@ def _scaling(nn, path, functions):
         if not (spread > 0).all():
             bad = int(np.argmin(spread > 0))
             what = "sigma" if sigma else "maximum - minimum"
-            raise N2p2Error(f"{path}:{lines[bad]}: function {bad + 1} of {symbol}: {what} is {spread[bad]:g}, not above 0")
+            raise N2p2Error(
+                f"{path}:{lines[bad]}: function {bad + 1} of {symbol}: {what} is {spread[bad]:g}, not above 0"
+            )
         factor[symbol] = (high - low) / spread if scale or sigma else spread
         centre[symbol] = shift - low / factor[symbol] if scale or sigma else shift
     columns = ({s: np.array(v[:, c]) for s, (_, v) in table.items()} for c in (0, 1))

@@ -13,6 +13,13 @@ from .elements import NUMBERS
 from .n2p2_format import N2p2Error
 
 MARK = "# Written by nnpcore"
+WRITTEN_UNITS = {
+    "Hartree/Bohr": ("Hartree", "Bohr"),
+    "eV/A": ("eV", "Angstrom"),
+    "Hartree/A": ("Hartree", "Angstrom"),
+    "Ry/Bohr": ("Ry", "Bohr"),
+    "kcal/mol": ("kcal/mol", "Angstrom"),
+}
 
 
 def write_folder(arguments, directory, units="Hartree/Bohr"):
@@ -21,19 +28,16 @@ def write_folder(arguments, directory, units="Hartree/Bohr"):
     Numbers have 17 digits and are chosen so that reading them back gives the same bits wherever there are such.
     Raises N2p2Error for what the format has no words for, before anything is written.
     """
-    if units not in UNITS:
-        raise N2p2Error(f"units {units!r} not known, expected one of {', '.join(UNITS)}")
+    if units not in WRITTEN_UNITS:
+        raise N2p2Error(f"units {units!r} cannot be written, expected one of {', '.join(WRITTEN_UNITS)}")
     energy, length = UNITS[units]
     files = {}
     order, lines = {}, []
     for symbol in arguments["species"]:
         order[symbol], own = _functions(symbol, arguments["functions"][symbol], length)
         lines += own
-    head = [f"{MARK} {__version__}", f"# Length unit     : {units.split('/', 1)[1]}", f"# Energy unit     : {units.split('/')[0]}"]
-    if units == "kJ/mol/nm":
-        raise N2p2Error("units: kJ/mol/nm cannot be written, expected Hartree/Bohr, eV/A, Hartree/A, Ry/Bohr or kcal/mol")
-    if units == "kcal/mol":
-        head[1:] = ["# Length unit     : Angstrom", "# Energy unit     : kcal/mol"]
+    names = WRITTEN_UNITS[units]
+    head = [f"{MARK} {__version__}", f"# Length unit     : {names[1]}", f"# Energy unit     : {names[0]}"]
     files["input.nn"] = head + _settings(arguments, energy) + lines
     files["scaling.data"] = _scaling(arguments, order)
     for symbol in arguments["species"]:
@@ -105,7 +109,12 @@ def _settings(arguments, energy):
     widths = [max(own[l] for own in hidden) for l in range(len(hidden[0]))]
     lines = ["", f"number_of_elements {len(species)}", f"elements {' '.join(species)}"]
     lines += [f"atom_energy {s} {_text(float(arguments['e0'][s]), energy)}" for s in species]
-    lines += [f"cutoff_type {cutoff} {alpha!r}", "scale_symmetry_functions_sigma", "scale_min_short 0", "scale_max_short 1"]
+    lines += [
+        f"cutoff_type {cutoff} {alpha!r}",
+        "scale_symmetry_functions_sigma",
+        "scale_min_short 0",
+        "scale_max_short 1",
+    ]
     lines += [f"global_hidden_layers_short {len(widths)}"]
     lines += [f"global_nodes_short {' '.join(map(str, widths))}"] if widths else []
     letters = [fmt.LETTERS[name] for name in [*activation[0], "linear"]]
