@@ -136,8 +136,7 @@ static angular angular_of(const nnp_bp_spec* f, int input, int term, double weig
     a.narrow = is_narrow(f);
     if (is_compact(f)) {
         a.angle.step = NNP_BP_WINDOW;
-        a.angle.window =
-            (nnp_bp_window){f->core, f->asymmetric, 0.5 * (f->left + f->right), 0.5 * (f->right - f->left)};
+        a.angle.window = (nnp_bp_window){f->core, 0, 0.5 * (f->left + f->right), 0.5 * (f->right - f->left)};
         a.scale = weight;
     } else {
         a.angle.lambda = f->lambda;

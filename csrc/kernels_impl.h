@@ -9,7 +9,7 @@
 #endif
 
 #include "baseline_impl.h"
-#include "msr_train_impl.h"
+#include "bp_train_impl.h"
 
 /* Scratch of one block, a bound: m neighbours in all give 2 m slots (near and far segments), at most m^2/2
  * triplets over all channels and at most m neighbours on the two sides of a channel. */
@@ -26,8 +26,13 @@ static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int tr
         if (training) vecs += 8 * n + 12 * nf + 8 * m;
         if (vecs > largest) largest = vecs;
     }
+    size_t own = 0;
+    for (int i = 0; i < model->n_species && model->bp; ++i) {
+        const size_t vecs = bp_scratch(model, i, m, training, &own);
+        if (vecs > largest) largest = vecs;
+    }
     const size_t vecs = largest + 12 * n + (size_t)model->n_baseline * 2 * n;
-    const size_t pieces = 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
+    const size_t pieces = own + 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
     return vecs * sizeof(nnp_vec) + s * s * sizeof(nnp_triplets) + (3 + 2 * NNP_W) * s * sizeof(int) +
            pieces * 64;
 }
@@ -50,6 +55,7 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
         nnp_vec energy = baseline_evaluate(model, &b, &arena);
         nnp_vec* inputs = NULL;
         if (model->msr) energy += msr_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs);
+        if (model->bp) energy += bp_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs);
         block_scatter(&b, system, (nnp_real*)out->g);
         if (out->virial) block_virial(&b, out->virial);
         for (int w = 0; w < NNP_W; ++w) {
@@ -57,7 +63,7 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
             if (row < 0) continue;
             out->energy[row] = (double)energy[w];
             if (out->inputs && inputs)
-                for (int f = 0; f < model->msr[b.species].n_fingerprints; ++f)
+                for (int f = 0; f < nnp_n_inputs(model, b.species); ++f)
                     out->inputs[(int64_t)row * out->stride + f] = (double)inputs[f][w];
         }
     }
@@ -74,6 +80,10 @@ static void kernels_gradient(const nnp_model* model, const void* packed, const n
         block_gather(&b, &arena, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         nnp_mask live;
         for (int w = 0; w < NNP_W; ++w) live[w] = b.rows[w] >= 0 ? -1 : 0;
+        if (model->bp) {
+            bp_gradient(model, (const nnp_real*)packed, &b, system, tangent, live, &arena, (nnp_vec*)acc);
+            continue;
+        }
         msr_gradient(model, (const nnp_real*)packed, &b, system, tangent, live, &arena, (nnp_vec*)acc);
     }
 }

@@ -363,7 +363,7 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
     const nnp_system s = frame_system(f);
     int stride = 0;
     for (int i = 0; i < t->model.n_species; ++i)
-        if (t->model.msr[i].n_fingerprints > stride) stride = t->model.msr[i].n_fingerprints;
+        if (nnp_n_inputs(&t->model, i) > stride) stride = nnp_n_inputs(&t->model, i);
     double* const rows = (double*)nnp_alloc((size_t)f->n * (size_t)stride, sizeof(double));
     if (!rows) {
         batch_free(&b);

@@ -20,7 +20,7 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     nnp_options defaults;
     nnp_default_options(&defaults);
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
-    if (!model->msr) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
+    if (!model->net) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
     if (!options) options = &defaults;
     const int status = nnp_check_options(options);
     if (status) return status;
@@ -103,6 +103,7 @@ static int frame_baseline(nnp_trainer* t, nnp_frame* f)
     const nnp_system s = frame_system(f);
     nnp_model base = *t->owner;
     base.msr = NULL;
+    base.bp = NULL;
     base.net = NULL;
     int status = nnp_trainer_reserve(t, f->n, f->n_total, s.first[f->n], 0);
     if (status) return status;
