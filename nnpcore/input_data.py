@@ -1,7 +1,8 @@
 """input.data, the structures of n2p2 and RuNNer: reading and writing.
 
-Blocks from `begin` to `end` with lines `comment ...`, three `lattice x y z` or none (periodic along all axes, or not at
-all), `atom x y z symbol charge unused fx fy fz`, `energy e` and `charge q`. No unit is named; Hartree and Bohr are usual.
+Blocks from `begin` to `end` with lines `comment ...`, three `lattice x y z` or none (periodic along all axes, or
+not at all), `atom x y z symbol charge unused fx fy fz`, `energy e` and `charge q`. No unit is named; Hartree and Bohr
+are usual.
 """
 
 import bz2
@@ -25,7 +26,7 @@ CONFIG_TYPE = re.compile(r'config_type=(?:"([^"]*)"|(\S+))')
 
 
 def is_input_data(path):
-    """Whether a file is to be read as input.data: by its name, or as a .data file (or one without ending) by `begin`."""
+    """Whether a file is read as input.data: by its name, or if it ends on .data or nothing and starts with `begin`."""
     path = Path(path)
     name = path.name.removesuffix(path.suffix) if path.suffix in OPENERS else path.name
     if name == "input.data":
@@ -42,8 +43,9 @@ def is_input_data(path):
 def read_input_data(path, units=None):
     """Frames of an input.data file (.gz, .xz, .bz2 too), a list of data.Frame. Raises DataError naming file and line.
 
-    units: a key of data.UNITS, Hartree/Bohr by default. A block whose energy and forces are all exactly 0 has no labels
-    (the format cannot leave them out); charges are not used. config_type is taken from the comment, `config_type=liquid`.
+    units: a key of data.UNITS, Hartree/Bohr by default. A block whose energy and forces are all exactly 0 has no
+    labels (the format cannot leave them out); charges are not used; config_type is taken from the comment, written
+    `config_type=liquid`.
     """
     path = Path(path)
     units = units or "Hartree/Bohr"

@@ -78,15 +78,19 @@ REFUSED = {
     "use_ensemble": "ensembles of networks",
     "dftd3_func": "D3 dispersion",
 }
-# first words of n2p2's and RuNNer's training, output and bookkeeping keywords: a finished network does not know them
-HARMLESS = set(
-    """analyze atom bond biasweights calculate charge check conv damp data debug detailed dont dynamic electrostatic elec
-    element energy enforce epochs ewald find fitting fixed fix force forces global gradient growth initial initialization
-    ion jacobian joint kalman light main max md memorize memory mix mode nblock nguyen nn noise normalize optmode parallel
-    points precondition prepare print quadratic random read regularize remove repeated reset restart rmse save screen
-    selection separate short shuffle silent steepest symfunction task test total update updater use vdw weight weights
-    write""".split()
-)
+# first words of n2p2's and RuNNer's training, output and bookkeeping keywords, unknown to a finished network
+# fmt: off
+HARMLESS = {
+    "analyze", "atom", "bond", "biasweights", "calculate", "charge", "check", "conv", "damp", "data", "debug",
+    "detailed", "dont", "dynamic", "electrostatic", "elec", "element", "energy", "enforce", "epochs", "ewald", "find",
+    "fitting", "fix", "fixed", "force", "forces", "global", "gradient", "growth", "initial", "initialization", "ion",
+    "jacobian", "joint", "kalman", "light", "main", "max", "md", "memorize", "memory", "mix", "mode", "nblock",
+    "nguyen", "nn", "noise", "normalize", "optmode", "parallel", "points", "precondition", "prepare", "print",
+    "quadratic", "random", "read", "regularize", "remove", "repeated", "reset", "restart", "rmse", "save", "screen",
+    "selection", "separate", "short", "shuffle", "silent", "steepest", "symfunction", "task", "test", "total",
+    "update", "updater", "use", "vdw", "weight", "weights", "write",
+}
+# fmt: on
 
 
 def number(text):

@@ -93,8 +93,8 @@ class InputNN:
             if line is not None and not re.fullmatch(accepted, " ".join(line.arguments).lower()):
                 raise self.error(
                     line,
-                    f"{' '.join(line.arguments) or 'nothing'}: only short-range atomic networks (2G) can be represented, "
-                    "not charges, electrostatics or pair networks",
+                    f"{' '.join(line.arguments) or 'nothing'}: only short-range atomic networks (2G) can be "
+                    "represented, not charges, electrostatics or pair networks",
                 )
 
     def species(self):

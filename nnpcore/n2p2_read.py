@@ -1,6 +1,7 @@
 """A potential's folder as arguments of Model.bp(): input.nn, scaling.data, weights.ZZZ.data."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,7 @@ def read_weights(path, widths):
     Numbers stand layer by layer, weights input-major, then biases; where the file has the columns that say which
     connection a line is (n2p2, RuNNer), these must agree.
     """
-    text, layers = read_text(path), list(zip(widths[:-1], widths[1:], strict=True))
+    text, layers = read_text(path), list(pairwise(widths))
     wanted = sum((i + 1) * o for i, o in layers)
     shape = f"{widths[0]} functions, layers {'-'.join(map(str, widths[1:]))}"
     values, rows = [], []

@@ -1,4 +1,4 @@
-"""A Behler-Parrinello model as a folder that n2p2, LAMMPS' pair_style hdnnp and n2p2_read take: input.nn and its tables."""
+"""A Behler-Parrinello model as a folder that n2p2, LAMMPS' pair_style hdnnp and n2p2_read take."""
 
 import os
 from pathlib import Path
@@ -85,7 +85,7 @@ def _functions(symbol, functions, length):
         raise N2p2Error(f"functions of {symbol}: more than one cutoff type or alpha, input.nn has one for all")
     written, lines = [], []
     for f in functions:
-        n_partners, names = fmt.FUNCTIONS[f["type"]]
+        names = fmt.FUNCTIONS[f["type"]][1]
         if f["type"] in (3, 9) and f["rs"] != 0:
             names = (*names, "rs")
         power = fmt.LENGTH_POWER

@@ -1,6 +1,7 @@
 """A small potential in n2p2's format with random tables, for tests."""
 
 import zlib
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,9 +42,7 @@ def write_folder(path, head=HEAD, functions=FUNCTIONS, counts=COUNTS, hidden=(4,
         table[symbol] = np.stack([low, low + rng.uniform(1, 2, n), low + 0.5, rng.uniform(0.1, 0.4, n)], axis=1)
         lines += [f"{e} {k} " + " ".join(map(repr, map(float, row))) for k, row in enumerate(table[symbol], 1)]
         widths = [n, *hidden, 1]
-        layers[symbol] = [
-            (rng.normal(size=(i, o)), rng.normal(size=o)) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        ]
+        layers[symbol] = [(rng.normal(size=(i, o)), rng.normal(size=o)) for i, o in pairwise(widths)]
         rows = []
         for l, (w, b) in enumerate(layers[symbol]):
             places = [f"a {{}} {l} {i + 1} {l + 1} {o + 1}" for i, o in np.ndindex(w.shape)]

@@ -49,10 +49,8 @@ def test_lengths_are_converted_from_bohr(folder):
         "cutoff": 2,
         "alpha": 0.25,
     }
-    assert h[4] == {
-        "type": 21, "partners": ["H", "O"], "r_low": 0.0, "r_high": 8.0 * BOHR, "theta_left": 30.0, "theta_right": 150.0,
-        "subtype": "p3a",
-    }  # fmt: skip
+    window = {"r_low": 0.0, "r_high": 8.0 * BOHR, "theta_left": 30.0, "theta_right": 150.0, "subtype": "p3a"}
+    assert h[4] == {"type": 21, "partners": ["H", "O"], **window}
     assert read_folder(folder, "eV/A").arguments["functions"]["H"][0]["rc"] == 9.0
 
 
@@ -129,7 +127,7 @@ def test_reversed_logistic(tmp_path, rng):
     assert network(a["weights"]["O"], a["activation"][1], x) == pytest.approx(theirs, rel=1e-13)
 
 
-NAMES = "tanh logistic softplus gaussian cos relu exp harmonic linear".split()
+NAMES = ["tanh", "logistic", "softplus", "gaussian", "cos", "relu", "exp", "harmonic", "linear"]
 
 
 @pytest.mark.parametrize("letter, name", list(zip("tspgcrehl", NAMES, strict=True)))
@@ -158,7 +156,8 @@ def test_runner_uses_atom_energies_only_when_told(tmp_path):
 
 
 def test_runner_short_forms_expand_to_all_neighbours(tmp_path):
-    short = "global_symfunction_short 2 0.5 0.0 9.0\nelement_symfunction_short O 3 0.1 1 2 9.0\nsymfunction_short H 1 O 12.0\n"
+    short = "global_symfunction_short 2 0.5 0.0 9.0\nelement_symfunction_short O 3 0.1 1 2 9.0\n"
+    short += "symfunction_short H 1 O 12.0\n"
     write_folder(tmp_path / "p", functions=short, counts={"H": 3, "O": 5})
     own = read_folder(tmp_path / "p").arguments["functions"]
     assert [f["partners"] for f in own["O"]] == [["H"], ["O"], ["H", "H"], ["H", "O"], ["O", "O"]]

@@ -151,7 +151,10 @@ def test_bad_tables(tmp_path, name, edit, text):
 
 def test_a_function_that_never_changed_cannot_be_scaled(tmp_path):
     write_folder(tmp_path / "p")
-    flat = lambda t: "2 1 0.5 0.5 0.5 0.0\n" + "\n".join(x for x in t.split("\n") if not x.startswith("2 1 "))
+
+    def flat(t):
+        return "2 1 0.5 0.5 0.5 0.0\n" + "\n".join(x for x in t.split("\n") if not x.startswith("2 1 "))
+
     edited(tmp_path / "p", "scaling.data", flat)
     refused(tmp_path / "p", "scaling.data:1: function 1 of O: maximum - minimum is 0")
 
