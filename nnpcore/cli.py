@@ -58,6 +58,13 @@ def _convert(args):
     convert_main(args.source, args.target, args.units)
 
 
+def _suggest(args):
+    from .suggest import suggest_main
+
+    keys = ("out", "method", "rc", "n", "grid", "how", "units")
+    suggest_main(args.data, **{key: getattr(args, key) for key in keys})
+
+
 def _bench(args):
     from .bench import main as bench_main
 
@@ -107,6 +114,15 @@ def parser():
     p.add_argument(
         "--units", metavar="U", help="of n2p2's side: Hartree/Bohr (unless input.nn says otherwise), eV/A, ..."
     )
+    p = verb("suggest", _suggest, "look at structures and propose a configuration for train, with fingerprints")
+    p.add_argument("data", metavar="DATA", nargs="+", help="extended XYZ, what ASE reads, or n2p2's input.data")
+    p.add_argument("-o", "--out", metavar="FILE", default="suggest.toml", help="default: %(default)s")
+    p.add_argument("--method", choices=["bp", "msr"], default="bp", help="default: %(default)s")
+    p.add_argument("--rc", type=float, metavar="A", help="cutoff; by default from g(r)")
+    p.add_argument("-n", type=int, metavar="N", help="fingerprints an element; by default 24 + 4 S(S+1), S elements")
+    p.add_argument("--grid", choices=["gastegger", "imbalzano", "both"], default="both", help="pool of functions")
+    p.add_argument("--select", dest="how", choices=["cur", "fps"], default="cur", help="default: %(default)s")
+    p.add_argument("--units", help="of DATA: eV/A (default), Hartree/Bohr (default of input.data), kcal/mol, ...")
     p = verb("bench", _bench, "time an atom takes on this machine: lists, forces, loss gradients, dynamics")
     p.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], metavar="N", help="default: %(default)s")
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="default: %(default)s")
