@@ -5,6 +5,7 @@ Formats: n2p2's documentation (compphysvienna.github.io/n2p2) and RuNNer's; docs
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from .checkpoint import write_atomic
@@ -95,7 +96,7 @@ def convert_main(source, target, units=None):
         model = load(source, units)
         model.save(target)
         for note in model.info["n2p2"]["notes"]:
-            print(note)
+            print(note, file=sys.stderr if note.startswith("WARNING") else sys.stdout)
     elif Path(source).suffix == ".nn":
         _write_functions(source, target, units)
         return

@@ -113,8 +113,9 @@ class InputNN:
         return sorted(line.arguments, key=NUMBERS.get)
 
     def cutoff(self):
-        """(cutoff_type, alpha); n2p2's keyword has both, RuNNer's alpha has a keyword of its own."""
-        line = self.need("cutoff_type")
+        """(cutoff_type, alpha); in RuNNer's dialect alpha has a keyword of its own, and the type is 1 by default."""
+        line = self.get("cutoff_type") if self.flag("runner_mode") else self.need("cutoff_type")
+        line = line or Line(0, "cutoff_type", ["1"])
         if len(line.arguments) not in (1, 2):
             raise self.error(
                 line, f"expected a type 0-8 and perhaps alpha, got {' '.join(line.arguments) or 'nothing'}"

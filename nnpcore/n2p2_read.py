@@ -51,7 +51,7 @@ def read_folder(directory, units=None):
     layers, hidden, activation = {}, [], []
     for symbol in species:
         widths, names = topology[symbol]
-        path = directory / f"weights.{NUMBERS[symbol]:03d}.data"
+        path = _weights_file(directory, NUMBERS[symbol], notes)
         layers[symbol] = read_weights(path, [len(functions[symbol]), *widths, 1])
         if nn.flag("normalize_nodes"):  # every neuron's sum, bias included, is divided by the number of its inputs
             layers[symbol] = [(w / len(w), b / len(w)) for w, b in layers[symbol]]
@@ -69,6 +69,15 @@ def read_folder(directory, units=None):
     arguments |= {"weights": layers, "hidden": hidden, "activation": activation}
     _warn_short(functions, length, units, notes)
     return Folder(arguments, units, notes + nn.notes())
+
+
+def _weights_file(directory, number, notes):
+    """weights.ZZZ.data; where only RuNNer's optweights.ZZZ.out from training is there, that one."""
+    path, other = directory / f"weights.{number:03d}.data", directory / f"optweights.{number:03d}.out"
+    if path.exists() or not other.exists():
+        return path
+    notes.append(f"{other.name} is read, as there is no {path.name}")
+    return other
 
 
 def units_of(nn, units):

@@ -165,6 +165,19 @@ def test_runner_short_forms_expand_to_all_neighbours(tmp_path):
     assert own["H"][0]["rc"] == 12.0 * BOHR
 
 
+def test_a_folder_as_runner_leaves_it(tmp_path):
+    """Five columns in scaling.data, optweights.ZZZ.out, no cutoff_type."""
+    head = HEAD.replace("cutoff_type 2 0.25  # tanh\n", "runner_mode 2\n")
+    write_folder(tmp_path / "p", head)
+    text = (tmp_path / "p" / "scaling.data").read_text()
+    rows = [" ".join(line.split()[:5]) for line in text.splitlines()]
+    (tmp_path / "p" / "scaling.data").write_text("\n".join(rows))
+    (tmp_path / "p" / "weights.008.data").rename(tmp_path / "p" / "optweights.008.out")
+    found = read_folder(tmp_path / "p")
+    assert found.arguments["functions"]["O"][0]["cutoff"] == 1
+    assert "optweights.008.out is read, as there is no weights.008.data" in found.notes
+
+
 def test_topology_by_element(tmp_path):
     head = HEAD + "element_nodes_short O 2 2\nelement_activation_short H 1 1 s\n"
     head += "".join(f"element_activation_short H 1 {k} s\n" for k in (2, 3, 4))
