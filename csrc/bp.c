@@ -83,18 +83,110 @@ static void sort_radial(const nnp_model* m, nnp_bp* bp, const int* term)
             r->scale = is_weighted(s) ? m->atomic_number[t] : 1;
         }
         n_own += own;
-        if (n - bp->first_radial[t] > bp->max_radial) bp->max_radial = n - bp->first_radial[t];
         if (own > bp->max_own) bp->max_own = own;
     }
     bp->first_radial[m->n_species] = n;
     bp->first_own[m->n_species] = n_own;
 }
 
+/* ---- rows: powers and windows of a channel's angles ---- */
+
+enum { MAX_INTEGER_ZETA = 64 };
+
+static int is_integer(double zeta) { return zeta == floor(zeta) && zeta <= MAX_INTEGER_ZETA; }
+
+/* Place of a new row in the channel; -1 if out of memory. */
+static int add_row(nnp_bp* bp, nnp_bp_channel* c, nnp_bp_row row)
+{
+    if (bp->n_row == bp->cap_row) {
+        const size_t capacity = 2 * bp->cap_row + 64;
+        nnp_bp_row* const larger = nnp_alloc(capacity, sizeof *larger);
+        if (!larger) return -1;
+        if (bp->n_row) memcpy(larger, bp->row, bp->n_row * sizeof *larger);
+        nnp_free(bp->row);
+        bp->row = larger;
+        bp->cap_row = capacity;
+    }
+    bp->row[bp->n_row++] = row;
+    return c->n_rows++;
+}
+
+static int find_power(const nnp_bp* bp, const nnp_bp_channel* c, double lambda, double zeta)
+{
+    for (int k = 0; k < c->n_rows; k++) {
+        const nnp_bp_row* const r = &bp->row[c->first_row + k];
+        if (r->kind <= NNP_BP_REAL && r->lambda == lambda && r->zeta == zeta) return k;
+    }
+    return -1;
+}
+
+static int add_product(nnp_bp* bp, nnp_bp_channel* c, int a, int b)
+{
+    const nnp_bp_row *x = &bp->row[c->first_row + a], *y = &bp->row[c->first_row + b];
+    const nnp_bp_row row = {NNP_BP_PRODUCT, a, b, 0, x->lambda, x->zeta + y->zeta, {0, 0, 0, 0}};
+    return add_row(bp, c, row);
+}
+
+/* Row of p^n by as few products as come to mind: an addition chain through the rows at hand. -1: no memory.
+ */
+static int power_row(nnp_bp* bp, nnp_bp_channel* c, double lambda, int n)
+{
+    int found = find_power(bp, c, lambda, n), largest = -1;
+    if (found >= 0) return found;
+    if (n == 1) {
+        const nnp_bp_row row = {NNP_BP_BASE, 0, 0, 0, lambda, 1, {0, 0, 0, 0}};
+        return add_row(bp, c, row);
+    }
+    if (power_row(bp, c, lambda, 1) < 0) return -1;
+    for (int k = 0; k < c->n_rows; k++) {
+        const nnp_bp_row* const r = &bp->row[c->first_row + k];
+        if (r->kind > NNP_BP_PRODUCT || r->lambda != lambda || r->zeta > n) continue;
+        const int other = find_power(bp, c, lambda, n - r->zeta);
+        if (other >= 0) return add_product(bp, c, k, other);
+        if (largest < 0 || r->zeta > bp->row[c->first_row + largest].zeta) largest = k;
+    }
+    const int e = (int)bp->row[c->first_row + largest].zeta;
+    const int half = 2 * e <= n ? n / 2 : e;
+    const int a = power_row(bp, c, lambda, half), b = a < 0 ? a : power_row(bp, c, lambda, n - half);
+    return b < 0 ? b : add_product(bp, c, a, b);
+}
+
+static int real_row(nnp_bp* bp, nnp_bp_channel* c, double lambda, double zeta)
+{
+    const int found = find_power(bp, c, lambda, zeta);
+    if (found >= 0) return found;
+    const int base = power_row(bp, c, lambda, 1);
+    const nnp_bp_row row = {NNP_BP_REAL, base, 0, 0, lambda, zeta, {0, 0, 0, 0}};
+    return base < 0 ? base : add_row(bp, c, row);
+}
+
+static int window_row(nnp_bp* bp, nnp_bp_channel* c, const nnp_bp_window* w)
+{
+    for (int k = 0; k < c->n_rows; k++)
+        if (bp->row[c->first_row + k].kind == NNP_BP_WINDOW &&
+            same_window(&bp->row[c->first_row + k].window, w))
+            return k;
+    nnp_bp_row row = {NNP_BP_WINDOW, 0, 0, 0, 0, 0, *w};
+    const int value = add_row(bp, c, row);
+    row.kind = NNP_BP_SLOPE;
+    return value < 0 || add_row(bp, c, row) < 0 ? -1 : value;
+}
+
+static void use_row(nnp_bp* bp, const nnp_bp_channel* c, int k, int use)
+{
+    nnp_bp_row* const r = &bp->row[c->first_row + k];
+    if ((r->use & use) == use) return;
+    r->use |= use;
+    if (r->kind == NNP_BP_PRODUCT || r->kind == NNP_BP_REAL) use_row(bp, c, r->a, use);
+    if (r->kind == NNP_BP_PRODUCT) use_row(bp, c, r->b, use);
+}
+
 /* ---- angular functions by channel ---- */
 
 typedef struct angular {
-    int input, term, narrow;
-    nnp_bp_angle angle;
+    int input, term, narrow, moment;
+    double lambda, zeta; /* zeta 0: a window */
+    nnp_bp_window window;
     double scale;
 } angular;
 
@@ -103,29 +195,21 @@ static int is_of_channel(const nnp_bp_spec* f, int t, int u)
     return !nnp_bp_is_radial(f->type) && (is_weighted(f) || (f->partner[0] == t && f->partner[1] == u));
 }
 
-/* Powers by lambda and zeta, then windows: the order in which powers follow from one another. */
-static int compare_angles(const nnp_bp_angle* a, const nnp_bp_angle* b)
+static int poly_degree(const angular* a)
 {
-    const double x[] = {a->step == NNP_BP_WINDOW, a->lambda,        a->zeta,        a->window.core,
-                        a->window.asymmetric,     a->window.centre, a->window.width};
-    const double y[] = {b->step == NNP_BP_WINDOW, b->lambda,        b->zeta,        b->window.core,
-                        b->window.asymmetric,     b->window.centre, b->window.width};
-    for (size_t k = 0; k < sizeof x / sizeof *x; k++)
-        if (x[k] != y[k]) return x[k] < y[k] ? -1 : 1;
-    return 0;
+    return is_integer(a->zeta) && a->zeta <= NNP_BP_MAX_DEGREE ? (int)a->zeta : 0;
 }
 
-/* By group, in it by angle, then as in the file. */
+/* By group, those of moments last; in it polynomials first, then as in the file. */
 static int compare_angular(const void* p, const void* q)
 {
     const angular *a = p, *b = q;
+    if (a->moment != b->moment) return a->moment - b->moment;
     if (a->narrow != b->narrow) return a->narrow - b->narrow;
     if (a->term != b->term) return a->term - b->term;
-    const int angle = compare_angles(&a->angle, &b->angle);
-    return angle ? angle : a->input - b->input;
+    const int extra = (poly_degree(a) == 0) - (poly_degree(b) == 0);
+    return extra ? extra : a->input - b->input;
 }
-
-static int compare_angle_pointers(const void* p, const void* q) { return compare_angles(p, q); }
 
 static angular angular_of(const nnp_bp_spec* f, int input, int term, double weight)
 {
@@ -134,90 +218,181 @@ static angular angular_of(const nnp_bp_spec* f, int input, int term, double weig
     a.input = input;
     a.term = term;
     a.narrow = is_narrow(f);
-    if (is_compact(f)) {
-        a.angle.step = NNP_BP_WINDOW;
-        a.angle.window = (nnp_bp_window){f->core, 0, 0.5 * (f->left + f->right), 0.5 * (f->right - f->left)};
+    if (is_compact(f)) { /* n2p2's asymmetric forms leave the angle as it is */
+        a.window = (nnp_bp_window){f->core, 0, 0.5 * (f->left + f->right), 0.5 * (f->right - f->left)};
         a.scale = weight;
     } else {
-        a.angle.lambda = f->lambda;
-        a.angle.zeta = f->zeta;
+        a.lambda = f->lambda;
+        a.zeta = f->zeta;
         a.scale = 2 * weight; /* 2^(1 - zeta) (1 + lambda c)^zeta = 2 p^zeta */
     }
     return a;
 }
 
-/* How the power follows from that of the angle before. */
-static int power_step(const nnp_bp_angle* before, const nnp_bp_angle* now)
+/* p^n = 2^-n sum_m (n over m) lambda^m cos^m */
+static void set_polynomial(nnp_bp_member* f, const angular* a)
 {
-    if (now->zeta == 1) return NNP_BP_ONE;
-    if (now->zeta != floor(now->zeta) || now->zeta > 1024) return NNP_BP_REAL;
-    if (!before || before->lambda != now->lambda || before->step == NNP_BP_REAL) return NNP_BP_SQUARE;
-    if (now->zeta == before->zeta + 1) return NNP_BP_NEXT;
-    if (now->zeta == 2 * before->zeta) return NNP_BP_DOUBLE;
-    if (now->zeta == 4 * before->zeta) return NNP_BP_QUAD;
-    return NNP_BP_SQUARE;
-}
-
-/* Distinct angles of the functions, sorted, to bp->angle; returns their number. */
-static int channel_angles(nnp_bp_angle* out, const angular* a, int n)
-{
-    int distinct = 0;
-    for (int k = 0; k < n; k++) out[k] = a[k].angle;
-    qsort(out, (size_t)n, sizeof *out, compare_angle_pointers);
-    for (int k = 0; k < n; k++)
-        if (k == 0 || compare_angles(&out[distinct - 1], &out[k]) != 0) out[distinct++] = out[k];
-    for (int k = 0; k < distinct; k++)
-        if (out[k].step != NNP_BP_WINDOW) out[k].step = power_step(k ? &out[k - 1] : NULL, &out[k]);
-    return distinct;
-}
-
-static int find_angle(const nnp_bp_angle* list, int n, const nnp_bp_angle* angle)
-{
-    for (int k = 0; k < n; k++) {
-        nnp_bp_angle own = list[k];
-        if (own.step != NNP_BP_WINDOW) own.step = 0;
-        if (compare_angles(&own, angle) == 0) return k;
+    double binomial = 1;
+    f->degree = poly_degree(a);
+    for (int m = 0; m <= f->degree; m++) {
+        f->poly[m] = a->scale * binomial * pow(a->lambda, m) / pow(2, f->degree);
+        binomial = binomial * (f->degree - m) / (m + 1);
     }
-    return 0; /* not reached: the list was made of these */
+    if (f->degree == 0) f->poly[0] = 0;
+}
+
+static int same_group(const angular* a, const angular* b)
+{
+    return a->term == b->term && a->narrow == b->narrow;
+}
+
+/* Wide groups of at least this many functions, integer zeta <= 4 all of them, are summed by moments: exact,
+ * in O(neighbours), but to rounding of the sum over j = k too, which single small functions would feel. */
+enum { LEAST_FOR_MOMENTS = 3 };
+
+/* Marks the functions of such groups; a is sorted by group. Returns the number of groups. */
+static int mark_moments(angular* a, int n)
+{
+    int count = 0;
+    for (int k = 0, end; k < n; k = end) {
+        int poly = 1;
+        for (end = k; end < n && same_group(&a[k], &a[end]); end++)
+            poly = poly && poly_degree(&a[end]) && a[end].zeta <= 4;
+        if (!poly || a[k].narrow || end - k < LEAST_FOR_MOMENTS) continue;
+        for (int f = k; f < end; f++) a[f].moment = 1;
+        count++;
+    }
+    return count;
+}
+
+static int set_member(nnp_bp* bp, nnp_bp_channel* c, const angular* a, nnp_bp_member* f)
+{
+    memset(f, 0, sizeof *f);
+    f->input = a->input;
+    f->scale = a->scale;
+    f->slope_row = -1;
+    if (a->zeta == 0) {
+        f->slope = 1;
+        f->row = window_row(bp, c, &a->window);
+        f->slope_row = f->row + 1;
+    } else {
+        f->slope = 0.5 * a->lambda * a->zeta;
+        const int whole = is_integer(a->zeta);
+        f->row = whole ? power_row(bp, c, a->lambda, (int)a->zeta) : real_row(bp, c, a->lambda, a->zeta);
+        if (f->row >= 0 && a->zeta > 1) {
+            f->slope_row = whole ? power_row(bp, c, a->lambda, (int)a->zeta - 1)
+                                 : real_row(bp, c, a->lambda, a->zeta - 1);
+            if (f->slope_row < 0) return 0;
+        }
+    }
+    if (f->row < 0) return 0;
+    set_polynomial(f, a);
+    use_row(bp, c, f->row, a->moment ? NNP_BP_RATES : NNP_BP_FORWARD | NNP_BP_RATES);
+    if (f->slope_row >= 0) use_row(bp, c, f->slope_row, NNP_BP_RATES);
+    if (f->degree == 0) {
+        c->has_extra = 1;
+        use_row(bp, c, f->row, NNP_BP_BACKWARD);
+        if (f->slope_row >= 0) use_row(bp, c, f->slope_row, NNP_BP_BACKWARD);
+    }
+    return 1;
+}
+
+/* ---- exponentials of r_jk that are products of one another ---- */
+
+static int find_link(const nnp_bp_channel* c, double eta)
+{
+    for (int k = 0; k < c->n_chain; k++)
+        if (fabs(c->chain[k].eta - eta) <= 1e-14 * eta) return k;
+    return -1;
+}
+
+static int add_link(nnp_bp_channel* c, int a, int b, double eta)
+{
+    c->chain[c->n_chain] = (nnp_bp_link){a, b, eta};
+    return c->n_chain++;
+}
+
+/* exp(-eta r^2) = e_a e_b, or e_a e_b e_k (e_a e_b e_a e_b) by one more product, or an exponential. */
+static int chain_link(nnp_bp_channel* c, double eta)
+{
+    const int n = c->n_chain;
+    if (find_link(c, eta) >= 0) return find_link(c, eta);
+    for (int a = 0; a < n; a++)
+        for (int b = 0; b <= a; b++)
+            if (fabs(c->chain[a].eta + c->chain[b].eta - eta) <= 1e-14 * eta) return add_link(c, a, b, eta);
+    for (int a = 0; a < n; a++)
+        for (int b = 0; b <= a; b++) {
+            const double sum = c->chain[a].eta + c->chain[b].eta;
+            if (sum >= eta) continue;
+            const int rest = fabs(2 * sum - eta) <= 1e-14 * eta ? n : find_link(c, eta - sum);
+            if (rest < 0) continue;
+            const int middle = add_link(c, a, b, sum);
+            return add_link(c, middle, rest, eta);
+        }
+    return add_link(c, -1, -1, eta);
+}
+
+static int compare_narrow(const nnp_bp_term* a, const nnp_bp_term* b)
+{
+    return (a->eta > b->eta) - (a->eta < b->eta);
+}
+
+static void make_chain(const nnp_bp* bp, nnp_bp_channel* c)
+{
+    const int* const list = bp->narrow + c->first_narrow;
+    int order[NNP_BP_MAX_CHAIN];
+    if (c->n_narrow == 0 || 2 * c->n_narrow > NNP_BP_MAX_CHAIN) return;
+    for (int k = 0; k < c->n_narrow; k++) {
+        const nnp_bp_term* const t = &bp->term[list[k]];
+        if (t->compact || t->rs != 0 || t->cut != bp->term[list[0]].cut) return;
+        int at = k;
+        for (; at > 0 && compare_narrow(&bp->term[list[order[at - 1]]], t) > 0; at--)
+            order[at] = order[at - 1];
+        order[at] = k;
+    }
+    for (int k = 0; k < c->n_narrow; k++) c->link[order[k]] = chain_link(c, bp->term[list[order[k]]].eta);
 }
 
 typedef struct places {
-    int group, member, angle, narrow;
+    int group, member, narrow;
 } places;
 
-static void sort_channel(nnp_bp* bp, nnp_bp_channel* c, angular* a, int n, places* at)
+static int sort_channel(nnp_bp* bp, nnp_bp_channel* c, angular* a, int n, places* at)
 {
     qsort(a, (size_t)n, sizeof *a, compare_angular);
+    c->n_moments = mark_moments(a, n);
+    if (c->n_moments) qsort(a, (size_t)n, sizeof *a, compare_angular);
     c->first_group = at->group;
-    c->first_angle = at->angle;
+    c->first_row = (int)bp->n_row;
     c->first_narrow = at->narrow;
-    c->n_angles = n ? channel_angles(bp->angle + at->angle, a, n) : 0;
     for (int k = 0; k < n; k++) {
-        nnp_bp_group* g = at->group > c->first_group ? &bp->group[at->group - 1] : NULL;
-        if (!g || g->term != a[k].term || (g->narrow >= 0) != a[k].narrow) {
+        nnp_bp_group* g = &bp->group[k ? at->group - 1 : 0];
+        if (k == 0 || !same_group(&a[k], &a[k - 1])) {
             g = &bp->group[at->group++];
+            memset(g, 0, sizeof *g);
             g->term = a[k].term;
             g->narrow = a[k].narrow ? place_in(bp->narrow + at->narrow, &c->n_narrow, a[k].term) : -1;
             g->first = at->member;
-            g->n = 0;
         }
-        g->n++;
         nnp_bp_member* const f = &bp->member[at->member++];
-        f->input = a[k].input;
-        f->angle = find_angle(bp->angle + at->angle, c->n_angles, &a[k].angle);
-        f->scale = a[k].scale;
-        f->slope = a[k].angle.step == NNP_BP_WINDOW ? 1 : 0.5 * a[k].angle.lambda * a[k].angle.zeta;
+        if (!set_member(bp, c, &a[k], f)) return 0;
+        g->n++;
+        g->n_poly += f->degree > 0;
+        if (f->degree > g->degree) g->degree = f->degree;
     }
-    c->n_groups = at->group - c->first_group;
-    at->angle += c->n_angles;
+    make_chain(bp, c);
+    c->n_groups = at->group - c->first_group - c->n_moments;
     at->narrow += c->n_narrow;
-    if (c->n_angles > bp->max_angles) bp->max_angles = c->n_angles;
+    if (c->n_rows > bp->max_rows) bp->max_rows = c->n_rows;
     if (c->n_narrow > bp->max_narrow) bp->max_narrow = c->n_narrow;
+    if (c->n_groups + c->n_moments > bp->max_groups) bp->max_groups = c->n_groups + c->n_moments;
+    if (n > bp->max_members) bp->max_members = n;
+    return 1;
 }
 
-static void sort_angular(const nnp_model* m, nnp_bp* bp, const int* term, angular* list)
+static int sort_angular(const nnp_model* m, nnp_bp* bp, const int* term, angular* list)
 {
-    places at = {0, 0, 0, 0};
+    places at = {0, 0, 0};
     nnp_bp_channel* c = bp->channel;
     for (int t = 0; t < m->n_species; t++)
         for (int u = t; u < m->n_species; u++, c++) {
@@ -229,8 +404,9 @@ static void sort_angular(const nnp_model* m, nnp_bp* bp, const int* term, angula
                     is_weighted(s) ? (double)m->atomic_number[t] * (double)m->atomic_number[u] : 1;
                 list[n++] = angular_of(s, f, term[f], weight);
             }
-            sort_channel(bp, c, list, n, &at);
+            if (!sort_channel(bp, c, list, n, &at)) return 0;
         }
+    return 1;
 }
 
 /* Terms that the angular functions want of neighbours of each species. */
@@ -243,12 +419,42 @@ static void sort_sides(const nnp_model* m, nnp_bp* bp)
         for (int u = 0; u < m->n_species; u++) {
             const nnp_bp_channel* const c =
                 &bp->channel[t < u ? nnp_channel(m->n_species, t, u) : nnp_channel(m->n_species, u, t)];
-            for (int g = 0; g < c->n_groups; g++)
+            for (int g = 0; g < c->n_groups + c->n_moments; g++)
                 place_in(bp->side + total, &n, bp->group[c->first_group + g].term);
         }
         total += n;
     }
     bp->first_side[m->n_species] = total;
+}
+
+/* Place of the moments of a term among the sets [from, *n) of a species. */
+static int place_set(nnp_bp* bp, int from, int* n, int term, int degree)
+{
+    degree = degree == 3 ? 4 : degree;
+    int k = from;
+    while (k < *n && bp->set[k].term != term) k++;
+    if (k == *n) bp->set[(*n)++] = (nnp_bp_set){term, degree};
+    if (degree > bp->set[k].degree) bp->set[k].degree = degree;
+    return k;
+}
+
+/* The moments that the groups want of each species. */
+static void sort_sets(const nnp_model* m, nnp_bp* bp)
+{
+    int n = 0;
+    for (int s = 0; s < m->n_species; s++) {
+        const int from = bp->first_set[s] = n;
+        nnp_bp_channel* c = bp->channel;
+        for (int t = 0; t < m->n_species; t++)
+            for (int u = t; u < m->n_species; u++, c++)
+                for (int g = c->first_group + c->n_groups; g < c->first_group + c->n_groups + c->n_moments;
+                     g++) {
+                    nnp_bp_group* const group = &bp->group[g];
+                    if (t == s) group->set_t = place_set(bp, from, &n, group->term, group->degree);
+                    if (u == s) group->set_u = place_set(bp, from, &n, group->term, group->degree);
+                }
+    }
+    bp->first_set[m->n_species] = n;
 }
 
 static int build(const nnp_model* m, nnp_bp* bp)
@@ -266,24 +472,26 @@ static int build(const nnp_model* m, nnp_bp* bp)
     bp->radial = nnp_alloc(n_radial, sizeof *bp->radial);
     bp->own = nnp_alloc(n_radial, sizeof *bp->own);
     bp->side = nnp_alloc(ns * nt, sizeof *bp->side);
-    bp->first_radial = nnp_alloc(3 * (ns + 1), sizeof(int));
+    bp->set = nnp_alloc(ns * nt, sizeof *bp->set);
+    bp->first_radial = nnp_alloc(4 * (ns + 1), sizeof(int));
     bp->channel = nnp_alloc((size_t)nnp_n_channels(n_species), sizeof *bp->channel);
     bp->group = nnp_alloc(n_member, sizeof *bp->group);
     bp->member = nnp_alloc(n_member, sizeof *bp->member);
-    bp->angle = nnp_alloc(n_member + nt, sizeof *bp->angle);
     bp->narrow = nnp_alloc(n_member, sizeof *bp->narrow);
     int* const term = nnp_alloc(nt, sizeof *term);
     angular* const list = nnp_alloc(nt, sizeof *list);
-    const int ok = bp->cut && bp->term && bp->radial && bp->own && bp->side && bp->first_radial &&
-                   bp->channel && bp->group && bp->member && bp->angle && bp->narrow && term && list;
+    int ok = bp->cut && bp->term && bp->radial && bp->own && bp->side && bp->first_radial && bp->channel &&
+             bp->group && bp->member && bp->set && bp->narrow && term && list;
     if (ok) {
         bp->first_own = bp->first_radial + ns + 1;
         bp->first_side = bp->first_own + ns + 1;
+        bp->first_set = bp->first_side + ns + 1;
         memset(bp->channel, 0, (size_t)nnp_n_channels(n_species) * sizeof *bp->channel);
         for (int f = 0; f < nf; f++) term[f] = add_term(bp, &bp->spec[f]);
         sort_radial(m, bp, term);
-        sort_angular(m, bp, term, list);
-        sort_sides(m, bp);
+        ok = sort_angular(m, bp, term, list);
+        if (ok) sort_sides(m, bp);
+        if (ok) sort_sets(m, bp);
     }
     nnp_free(term);
     nnp_free(list);
@@ -307,8 +515,8 @@ int nnp_bp_build(nnp_model* m)
 
 void nnp_bp_clear(nnp_bp* bp)
 {
-    void* const all[] = {bp->spec,   bp->centre, bp->factor, bp->minimum,     bp->maximum, bp->cut,
-                         bp->term,   bp->radial, bp->own,    bp->side,        bp->channel, bp->group,
-                         bp->member, bp->angle,  bp->narrow, bp->first_radial};
+    void* const all[] = {bp->spec,   bp->centre, bp->factor, bp->minimum, bp->maximum,     bp->cut,
+                         bp->term,   bp->radial, bp->own,    bp->side,    bp->channel,     bp->group,
+                         bp->member, bp->set,    bp->row,    bp->narrow,  bp->first_radial};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) nnp_free(all[k]);
 }

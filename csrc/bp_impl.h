@@ -1,11 +1,13 @@
 /* bp_impl.h - Behler-Parrinello symmetry functions of a block of atoms and their forces.
  *
- * Formulas: math/bp.h; how functions are sorted into groups, angles and terms: bp.h. Everything of one
- * neighbour (the radial factors R) is computed once. A triplet loop runs over k in tiles of NNP_BP_TILE,
- * whose arrays stay in the first cache: the cosine, powers of (1 + lambda cos)/2 for all groups of a channel,
- * and for narrow functions R(r_jk). On the way back the network's gradient d turns every group's functions
- * into U = sum_f d_f A_f(cos),  V = dU/dcos,     E = sum_{j<k} U R_j R_k N,   N = R(r_jk) or 1 and the
- * triplet's derivatives are multiples of the neighbours' unit vectors.
+ * Formulas: math/bp.h; how functions are sorted into groups, rows and terms: bp.h. Everything of one
+ * neighbour (the radial factors R) is computed once. The triplets of a channel lie one after the other; the
+ * way forward goes through them in tiles of NNP_BP_TILE, whose arrays (powers of (1 + lambda cos)/2, products
+ * of the radial factors) stay in the first cache, and keeps the cosine and, of narrow functions, N = R(r_jk)
+ * and (dN/dr)/r for the way back. There the network's gradient d turns the functions of a group into U(cos) =
+ * sum_f d_f A_f,   V = dU/dcos,     E = sum_{j<k} U R_j R_k N,   N = R(r_jk) or 1 and U, V into one
+ * polynomial in the cosine where zeta <= 6; the derivatives of a triplet are multiples of its neighbours'
+ * unit vectors.
  */
 #ifndef NNP_BP_IMPL_H
 #define NNP_BP_IMPL_H
@@ -98,55 +100,25 @@ static void term_rows(const nnp_bp* bp, const int* list, int n_list, int n, cons
     }
 }
 
-/* ---- angles: rows of A(cos) and of q, dA/dcos = slope q ---- */
+/* ---- rows of a channel: powers and windows of the angle ---- */
 
-/* q = p^e by repeated squaring */
-static void square_row(int e, int n, const nnp_vec* p, nnp_vec* q)
+/* Rows that the sweep wants, [n_rows][NNP_BP_TILE], for n cosines. */
+static void channel_rows(const nnp_bp_row* list, int n_rows, int use, int n, const nnp_vec* c, nnp_vec* rows)
 {
-    nnp_vec base[NNP_BP_TILE];
-    for (int k = 0; k < n; ++k) {
-        base[k] = p[k];
-        q[k] = nnp_splat(NNP_R(1.0));
-    }
-    for (;;) {
-        if (e & 1)
-            for (int k = 0; k < n; ++k) q[k] *= base[k];
-        if (!(e >>= 1)) return;
-        for (int k = 0; k < n; ++k) base[k] *= base[k];
-    }
-}
-
-/* q and a = p q of one power; a0, q0: of the angle before */
-static void power_row(const nnp_bp_angle* angle, int n, const nnp_vec* p, const nnp_vec* a0,
-                      const nnp_vec* q0, nnp_vec* a, nnp_vec* q)
-{
-    switch (angle->step) {
-        NNP_BP_ROW(NNP_BP_ONE, q[k] = nnp_splat(NNP_R(1.0)))
-        NNP_BP_ROW(NNP_BP_NEXT, q[k] = a0[k])
-        NNP_BP_ROW(NNP_BP_DOUBLE, q[k] = a0[k] * q0[k])
-        NNP_BP_ROW(NNP_BP_QUAD, q[k] = (a0[k] * a0[k]) * (a0[k] * q0[k]))
-    case NNP_BP_SQUARE:
-        square_row((int)angle->zeta - 1, n, p, q);
-        break;
-    default:
-        for (int k = 0; k < n; ++k) q[k] = nnp_bp_power(p[k], (nnp_real)(angle->zeta - 1));
-    }
-    for (int k = 0; k < n; ++k) a[k] = p[k] * q[k];
-}
-
-/* Rows of all angles of a channel, [n_angles][NNP_BP_TILE] each. */
-static void angle_rows(const nnp_bp_angle* angle, int n_angles, int n, const nnp_vec* c, nnp_vec* a,
-                       nnp_vec* q)
-{
-    nnp_vec p[NNP_BP_TILE];
-    for (int i = 0; i < n_angles; ++i, a += NNP_BP_TILE, q += NNP_BP_TILE) {
-        if (angle[i].step == NNP_BP_WINDOW) {
-            angle_window_row(&angle[i].window, n, c, a, q);
-            continue;
+    for (int i = 0; i < n_rows; ++i) {
+        const nnp_bp_row* const r = &list[i];
+        nnp_vec* const out = rows + (size_t)i * NNP_BP_TILE;
+        const nnp_vec* const a = rows + (size_t)r->a * NNP_BP_TILE;
+        const nnp_vec* const b = rows + (size_t)r->b * NNP_BP_TILE;
+        if (r->kind == NNP_BP_WINDOW) angle_window_row(&r->window, n, c, out, out + NNP_BP_TILE);
+        if (!(r->use & use)) continue;
+        switch (r->kind) {
+            NNP_BP_ROW(NNP_BP_BASE, out[k] = nnp_bp_base(c[k], (nnp_real)r->lambda))
+            NNP_BP_ROW(NNP_BP_PRODUCT, out[k] = a[k] * b[k])
+            NNP_BP_ROW(NNP_BP_REAL, out[k] = nnp_bp_power(a[k], (nnp_real)r->zeta))
+        default:
+            break;
         }
-        if (i == 0 || angle[i].lambda != angle[i - 1].lambda)
-            for (int k = 0; k < n; ++k) p[k] = nnp_bp_base(c[k], (nnp_real)angle[i].lambda);
-        power_row(&angle[i], n, p, a - NNP_BP_TILE, q - NNP_BP_TILE, a, q);
     }
 }
 
@@ -158,7 +130,7 @@ typedef struct nnp_bp_near {
     int* base;                     /* [S] */
     nnp_vec *value, *slope, *grad; /* [n_terms][n] R, dR/dr, dE/dR */
     nnp_vec *gr, *gx, *gy, *gz;    /* [n] dE/dr at fixed direction, dE/du */
-    nnp_vec *a, *q;                /* [max_angles][NNP_BP_TILE] */
+    nnp_vec* rows;                 /* [max_rows][NNP_BP_TILE] */
 } nnp_bp_near;
 
 /* The triplets of a channel: j over near neighbours of species t, k over those of u; k < j where t = u. */
@@ -186,8 +158,7 @@ static nnp_bp_near bp_near(const nnp_bp* bp, const nnp_block* b, nnp_arena* aren
     nnp_vec** const per_one[] = {&v.gr, &v.gx, &v.gy, &v.gz};
     for (int i = 0; i < 3; ++i) *per_term[i] = nnp_take_vec(arena, all);
     for (int i = 0; i < 4; ++i) *per_one[i] = nnp_take_vec(arena, n);
-    v.a = nnp_take_vec(arena, (size_t)bp->max_angles * NNP_BP_TILE);
-    v.q = nnp_take_vec(arena, (size_t)bp->max_angles * NNP_BP_TILE);
+    v.rows = nnp_take_vec(arena, (size_t)bp->max_rows * NNP_BP_TILE);
     for (size_t i = 0; i < n; ++i) v.gr[i] = v.gx[i] = v.gy[i] = v.gz[i] = nnp_splat(0);
     for (int t = 0; t < b->n_species; ++t)
         for (int i = bp->first_side[t]; i < bp->first_side[t + 1]; ++i) {
@@ -225,40 +196,97 @@ static void cosine_row(const nnp_block* b, int j, int k0, int n, nnp_vec* c)
     for (int k = 0; k < n; ++k) c[k] = x * b->ux[k0 + k] + y * b->uy[k0 + k] + z * b->uz[k0 + k];
 }
 
-/* r_jk and 1/r_jk; two padding lanes may coincide */
-static void distance_row(const nnp_block* b, int j, int k0, int n, nnp_vec* r, nnp_vec* r_inv)
+/* r_jk^2; two padding lanes may coincide */
+NNP_FN nnp_vec square_distance(const nnp_block* b, int k, nnp_vec x, nnp_vec y, nnp_vec z)
+{
+    const nnp_vec r = b->r[k];
+    const nnp_vec dx = r * b->ux[k] - x, dy = r * b->uy[k] - y, dz = r * b->uz[k] - z;
+    return nnp_max(dx * dx + dy * dy + dz * dz, nnp_splat(NNP_R(1e-12)));
+}
+
+/* N and (dN/dr)/r of any terms, row l at far + l stride */
+static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b, int j, int k0, int n,
+                         nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
-    const nnp_vec least = nnp_splat(NNP_R(1e-12));
+    nnp_vec r[NNP_BP_TILE], r_inv[NNP_BP_TILE];
+    if (n < 1) return;
     for (int k = 0; k < n; ++k) {
-        const nnp_vec rk = b->r[k0 + k];
-        const nnp_vec dx = rk * b->ux[k0 + k] - x, dy = rk * b->uy[k0 + k] - y, dz = rk * b->uz[k0 + k] - z;
-        r[k] = nnp_sqrt(nnp_max(dx * dx + dy * dy + dz * dz, least));
-        r_inv[k] = NNP_R(1.0) / r[k];
+        const nnp_vec s = square_distance(b, k0 + k, x, y, z);
+        r_inv[k] = nnp_rsqrt(s);
+        r[k] = s * r_inv[k];
+    }
+    term_rows(bp, bp->narrow + c->first_narrow, c->n_narrow, n, r, far, dfar, stride);
+    for (int l = 0; l < c->n_narrow; ++l)
+        for (int k = 0; k < n; ++k) dfar[(size_t)l * stride + (size_t)k] *= r_inv[k];
+}
+
+/* The same for terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows. */
+NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b,
+                           int j, int k0, int n, nnp_vec* far, nnp_vec* dfar, size_t stride)
+{
+    const nnp_bp_cut* const cut = &bp->cut[bp->term[bp->narrow[c->first_narrow]].cut];
+    const nnp_bp_cutoff_p p = {(nnp_real)cut->rc, (nnp_real)cut->inner,
+                               (nnp_real)(1 / (cut->rc - cut->inner))};
+    const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
+    const nnp_vec least = nnp_splat(-NNP_BP_EXP_LIMIT);
+    nnp_vec e[NNP_BP_MAX_CHAIN];
+    for (int k = 0; k < n; ++k) {
+        const nnp_vec s = square_distance(b, k0 + k, x, y, z), r_inv = nnp_rsqrt(s);
+        nnp_vec fc, dfc;
+        nnp_bp_cutoff(kind, s * r_inv, p, &fc, &dfc);
+        dfc *= r_inv;
+        for (int i = 0; i < c->n_chain; ++i) {
+            const nnp_bp_link* const l = &c->chain[i];
+            if (l->a < 0)
+                e[i] = nnp_exp2(nnp_max(s * ((nnp_real)-l->eta * NNP_LOG2E), least));
+            else
+                e[i] = e[l->a] * e[l->b];
+        }
+        for (int l = 0; l < c->n_narrow; ++l) {
+            const nnp_real eta = (nnp_real)c->chain[c->link[l]].eta;
+            far[(size_t)l * stride + (size_t)k] = e[c->link[l]] * fc;
+            dfar[(size_t)l * stride + (size_t)k] = e[c->link[l]] * (dfc - NNP_R(2.0) * eta * fc);
+        }
     }
 }
 
-/* N and (dN/dr)/r of the channel's narrow terms */
-static void far_rows(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_block* b, int j, int k0, int n,
-                     size_t first)
+/* N and (dN/dr)/r of the channel's narrow terms for neighbours k0 .. k0 + n - 1 beside j */
+static void far_rows(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b, int j, int k0, int n,
+                     nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
-    nnp_vec r[NNP_BP_TILE], r_inv[NNP_BP_TILE];
-    distance_row(b, j, k0, n, r, r_inv);
-    term_rows(bp, bp->narrow + x->c->first_narrow, x->c->n_narrow, n, r, x->far + first, x->dfar + first,
-              x->n_pairs);
-    for (int l = 0; l < x->c->n_narrow; ++l) {
-        nnp_vec* const d = x->dfar + (size_t)l * x->n_pairs + first;
-        for (int k = 0; k < n; ++k) d[k] *= r_inv[k];
+    if (c->n_chain == 0) {
+        far_rows_any(bp, c, b, j, k0, n, far, dfar, stride);
+        return;
     }
+#define NNP_BP_FAR(kind)                                                                                     \
+    case kind:                                                                                               \
+        far_rows_chain(kind, bp, c, b, j, k0, n, far, dfar, stride);                                         \
+        break;
+    switch (bp->cut[bp->term[bp->narrow[c->first_narrow]].cut].kind) {
+        NNP_BP_FAR(0)
+        NNP_BP_FAR(1)
+        NNP_BP_FAR(2)
+        NNP_BP_FAR(3)
+        NNP_BP_FAR(4)
+        NNP_BP_FAR(5)
+        NNP_BP_FAR(6)
+        NNP_BP_FAR(7)
+        NNP_BP_FAR(8)
+    }
+#undef NNP_BP_FAR
 }
 
 /* ---- values ---- */
 
-/* s[f] = sum_k w[k] a[f][k] for Q rows */
+/* s[f] += sum_k w[k] a[f][k] for Q rows */
 NNP_FN void sum_columns(const nnp_vec* const* a, const nnp_vec* w, int n, nnp_vec* s, const int Q)
 {
     nnp_vec even[8], odd[8];
-    for (int f = 0; f < Q; ++f) even[f] = odd[f] = nnp_splat(0);
+    for (int f = 0; f < Q; ++f) {
+        even[f] = s[f];
+        odd[f] = nnp_splat(0);
+    }
     int k = 0;
     for (; k + 1 < n; k += 2)
         for (int f = 0; f < Q; ++f) {
@@ -300,61 +328,70 @@ static void sum_rows(const nnp_vec* const* a, const nnp_vec* w, int n, nnp_vec* 
     }
 }
 
-/* G of all functions of a group += factor sum_k w A */
-static void group_sums(const nnp_bp* bp, const nnp_bp_group* g, const nnp_vec* a, const nnp_vec* w, int n,
-                       nnp_vec factor, nnp_vec* out)
+/* sums [members of the channel] += sum over a tile of w A; w is [n_groups][NNP_BP_TILE] */
+static void tile_sums(const nnp_bp* bp, const nnp_bp_channel* c, nnp_vec* rows, const nnp_vec* cosine, int n,
+                      const nnp_vec* w, nnp_vec* sums)
 {
-    for (int i = 0; i < g->n; i += 8) {
-        const nnp_bp_member* const f = bp->member + g->first + i;
-        const int q = g->n - i < 8 ? g->n - i : 8;
-        const nnp_vec* rows[8];
-        nnp_vec s[8];
-        for (int e = 0; e < q; ++e) rows[e] = a + (size_t)f[e].angle * NNP_BP_TILE;
-        sum_rows(rows, w, n, s, q);
-        for (int e = 0; e < q; ++e) out[f[e].input] += (nnp_real)f[e].scale * (factor * s[e]);
-    }
-}
-
-static void tile_forward(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_bp_near* v, int j, int k0,
-                         int n, size_t first, nnp_vec* out)
-{
-    nnp_vec w[NNP_BP_TILE];
-    const size_t stride = (size_t)v->n;
-    angle_rows(bp->angle + x->c->first_angle, x->c->n_angles, n, x->cosine + first, v->a, v->q);
-    for (int i = 0; i < x->c->n_groups; ++i) {
-        const nnp_bp_group* const g = &bp->group[x->c->first_group + i];
-        const nnp_vec* const row = v->value + (size_t)g->term * stride;
-        const nnp_vec* rk = row + x->bk + k0;
-        if (g->narrow >= 0) {
-            const nnp_vec* const far = x->far + (size_t)g->narrow * x->n_pairs + first;
-            for (int k = 0; k < n; ++k) w[k] = far[k] * rk[k];
-            rk = w;
+    const nnp_bp_group* const group = bp->group + c->first_group;
+    channel_rows(bp->row + c->first_row, c->n_rows, NNP_BP_FORWARD, n, cosine, rows);
+    for (int g = 0; g < c->n_groups; ++g, w += NNP_BP_TILE)
+        for (int i = 0; i < group[g].n; i += 8) {
+            const nnp_bp_member* const f = bp->member + group[g].first + i;
+            const int q = group[g].n - i < 8 ? group[g].n - i : 8;
+            const nnp_vec* a[8];
+            for (int e = 0; e < q; ++e) a[e] = rows + (size_t)f[e].row * NNP_BP_TILE;
+            sum_rows(a, w, n, sums + (f - (bp->member + group[0].first)), q);
         }
-        group_sums(bp, g, v->a, rk, n, row[x->bj + j], out);
-    }
 }
 
-/* Loop over the tiles of a channel's triplets: j, k0 .. k0 + n - 1, place of the first pair. */
-#define NNP_EACH_TILE(x, j, k0, n, first)                                                                    \
-    size_t first = 0;                                                                                        \
-    for (int j = 0; j < (x)->nj; ++j)                                                                        \
-        for (int k0 = 0, k_end = (x)->same ? j : (x)->nk, n; k0 < k_end; first += (size_t)n, k0 += n)        \
-            if ((n = k_end - k0 < NNP_BP_TILE ? k_end - k0 : NNP_BP_TILE))
+/* Geometry of n triplets j, k0 .. of a channel, the first being number p; products R_j R_k N of every group
+ * to w, rows NNP_BP_TILE apart. */
+static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block* b, const nnp_bp_near* v,
+                         int j, int k0, int n, size_t p, nnp_vec* w)
+{
+    const nnp_bp_group* const group = bp->group + x->c->first_group;
+    cosine_row(b, x->j0 + j, x->k0 + k0, n, x->cosine + p);
+    if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far + p, x->dfar + p, x->n_pairs);
+    for (int g = 0; g < x->c->n_groups; ++g, w += NNP_BP_TILE) {
+        const nnp_vec* const row = v->value + (size_t)group[g].term * (size_t)v->n;
+        const nnp_vec *const rk = row + x->bk + k0, rj = row[x->bj + j];
+        if (group[g].narrow >= 0) {
+            const nnp_vec* const far = x->far + (size_t)group[g].narrow * x->n_pairs + p;
+            for (int k = 0; k < n; ++k) w[k] = rj * rk[k] * far[k];
+        } else {
+            for (int k = 0; k < n; ++k) w[k] = rj * rk[k];
+        }
+    }
+}
 
 /* Geometry and G of a channel. Returns 0 if it has no triplet. */
 static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block* b, const nnp_bp_near* v,
                            nnp_arena* arena, nnp_vec* out)
 {
-    if (x->n_pairs == 0 || x->c->n_groups == 0) return 0;
+    const nnp_bp_channel* const c = x->c;
+    if (x->n_pairs == 0 || c->n_groups == 0) return 0;
     x->cosine = nnp_take_vec(arena, x->n_pairs);
-    x->far = nnp_take_vec(arena, x->n_pairs * (size_t)x->c->n_narrow);
-    x->dfar = nnp_take_vec(arena, x->n_pairs * (size_t)x->c->n_narrow);
-    NNP_EACH_TILE(x, j, k0, n, first)
-    {
-        cosine_row(b, x->j0 + j, x->k0 + k0, n, x->cosine + first);
-        if (x->c->n_narrow) far_rows(bp, x, b, x->j0 + j, x->k0 + k0, n, first);
-        tile_forward(bp, x, v, j, k0, n, first, out);
-    }
+    x->far = nnp_take_vec(arena, x->n_pairs * (size_t)c->n_narrow);
+    x->dfar = nnp_take_vec(arena, x->n_pairs * (size_t)c->n_narrow);
+    nnp_arena inner = *arena;
+    const nnp_bp_group* const last = &bp->group[c->first_group + c->n_groups - 1];
+    const int first = bp->group[c->first_group].first, n_members = last->first + last->n - first;
+    nnp_vec* const w = nnp_take_vec(&inner, (size_t)c->n_groups * NNP_BP_TILE);
+    nnp_vec* const sums = nnp_take_vec(&inner, (size_t)n_members);
+    for (int i = 0; i < n_members; ++i) sums[i] = nnp_splat(0);
+    size_t p = 0, tile = 0;
+    for (int j = 0; j < x->nj; ++j)
+        for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n) {
+            const int filled = (int)(p - tile);
+            n = end - k0 < NNP_BP_TILE - filled ? end - k0 : NNP_BP_TILE - filled;
+            triplets_row(x, bp, b, v, j, k0, n, p, w + filled);
+            p += (size_t)n;
+            if (p - tile < NNP_BP_TILE && p < x->n_pairs) continue;
+            tile_sums(bp, c, v->rows, x->cosine + tile, (int)(p - tile), w, sums);
+            tile = p;
+        }
+    for (int i = 0; i < n_members; ++i)
+        out[bp->member[first + i].input] += (nnp_real)bp->member[first + i].scale * sums[i];
     return 1;
 }
 
@@ -413,131 +450,149 @@ static void radial_backward(const nnp_bp* bp, nnp_block* b, const nnp_vec* d, co
     }
 }
 
-/* U = sum_f d1_f a_f, V = sum_f d2_f q_f over Q functions; added to what is there unless first */
-NNP_FN void combine_columns(const nnp_vec* const* a, const nnp_vec* const* q, const nnp_vec* d1,
-                            const nnp_vec* d2, int n, nnp_vec* u, nnp_vec* v, int first, const int Q)
+/* A group of a channel on the way back: its arrays at the channel's first k, and its polynomial. */
+typedef struct nnp_bp_pull {
+    int kind, n_extra;
+    const nnp_vec *rj, *rk, *far, *dfar;
+    nnp_vec *gj, *gk; /* dE/dR */
+    nnp_vec u[NNP_BP_MAX_DEGREE + 1], v[NNP_BP_MAX_DEGREE];
+    const nnp_vec** row; /* [n_extra][2] rows of A and of its derivative, NULL: 1 */
+    nnp_vec* d;          /* [n_extra][2] their coefficients */
+} nnp_bp_pull;
+
+/* Extra functions of a group: not polynomials of the cosine. */
+static void pull_extra(const nnp_bp* bp, const nnp_bp_group* g, const nnp_vec* rows, const nnp_vec* d,
+                       nnp_bp_pull* out)
 {
-    nnp_vec e1[4], e2[4];
-    for (int f = 0; f < Q; ++f) {
-        e1[f] = d1[f];
-        e2[f] = d2[f];
-    }
-    for (int k = 0; k < n; ++k) {
-        nnp_vec x = first ? nnp_splat(0) : u[k], y = first ? nnp_splat(0) : v[k];
-        for (int f = 0; f < Q; ++f) {
-            x += e1[f] * a[f][k];
-            y += e2[f] * q[f][k];
-        }
-        u[k] = x;
-        v[k] = y;
+    for (int i = 0; i < out->n_extra; ++i) {
+        const nnp_bp_member* const f = &bp->member[g->first + g->n_poly + i];
+        out->row[2 * i] = rows + (size_t)f->row * NNP_BP_TILE;
+        out->row[2 * i + 1] = rows + (size_t)f->slope_row * NNP_BP_TILE;
+        out->d[2 * i] = (nnp_real)f->scale * d[f->input];
+        out->d[2 * i + 1] = (nnp_real)(f->scale * f->slope) * d[f->input];
     }
 }
 
-static void combine_rows(const nnp_bp* bp, const nnp_bp_group* g, const nnp_bp_near* near, const nnp_vec* d,
-                         int n, nnp_vec* u, nnp_vec* v)
+/* All groups of a channel, ready for the triplet loop. */
+static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_bp_near* near,
+                                const nnp_vec* d, nnp_arena* arena)
 {
-    for (int i = 0; i < g->n; i += 4) {
-        const nnp_bp_member* const f = bp->member + g->first + i;
-        const int count = g->n - i < 4 ? g->n - i : 4;
-        const nnp_vec *a[4], *q[4];
-        nnp_vec d1[4], d2[4];
-        for (int e = 0; e < count; ++e) {
-            a[e] = near->a + (size_t)f[e].angle * NNP_BP_TILE;
-            q[e] = near->q + (size_t)f[e].angle * NNP_BP_TILE;
-            d1[e] = (nnp_real)f[e].scale * d[f[e].input];
-            d2[e] = (nnp_real)(f[e].scale * f[e].slope) * d[f[e].input];
+    const nnp_bp_channel* const c = x->c;
+    nnp_bp_pull* const pull = (nnp_bp_pull*)nnp_take(arena, (size_t)c->n_groups * sizeof(nnp_bp_pull));
+    for (int i = 0; i < c->n_groups; ++i) {
+        const nnp_bp_group* const g = &bp->group[c->first_group + i];
+        nnp_bp_pull* const out = &pull[i];
+        const size_t row = (size_t)g->term * (size_t)near->n, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
+        out->kind = 2 * g->degree + (g->narrow >= 0);
+        out->n_extra = g->n - g->n_poly;
+        out->rj = near->value + row + x->bj;
+        out->rk = near->value + row + x->bk;
+        out->gj = near->grad + row + x->bj;
+        out->gk = near->grad + row + x->bk;
+        out->far = x->far + far * x->n_pairs;
+        out->dfar = x->dfar + far * x->n_pairs;
+        for (int m = 0; m <= NNP_BP_MAX_DEGREE; ++m) {
+            out->u[m] = nnp_splat(0);
+            for (int f = g->first; f < g->first + g->n_poly; ++f)
+                out->u[m] += (nnp_real)bp->member[f].poly[m] * d[bp->member[f].input];
+            if (m) out->v[m - 1] = (nnp_real)m * out->u[m];
         }
-        switch (count) {
-        case 1:
-            combine_columns(a, q, d1, d2, n, u, v, i == 0, 1);
-            break;
-        case 2:
-            combine_columns(a, q, d1, d2, n, u, v, i == 0, 2);
-            break;
-        case 3:
-            combine_columns(a, q, d1, d2, n, u, v, i == 0, 3);
-            break;
-        default:
-            combine_columns(a, q, d1, d2, n, u, v, i == 0, 4);
-            break;
-        }
+        out->row = (const nnp_vec**)nnp_take(arena, 2 * (size_t)out->n_extra * sizeof(nnp_vec*));
+        out->d = nnp_take_vec(arena, 2 * (size_t)out->n_extra);
+        pull_extra(bp, g, near->rows, d, out);
     }
+    return pull;
 }
 
-/* dE/dR of both neighbours; turn [n] += dE/dcos, pull [n] += (dE/dr_jk)/r_jk */
-static void group_backward(const nnp_bp_triplets* x, const nnp_bp_near* near, const nnp_bp_group* g, int j,
-                           int k0, int n, size_t first, const nnp_vec* u, const nnp_vec* v, nnp_vec* turn,
-                           nnp_vec* pull)
+/* One group at one triplet, number p: dE/dR of both neighbours; turn += dE/dcos, stretch += (dE/dr_jk)/r_jk.
+ * at: the triplet's place in its tile. */
+NNP_FN void pull_group(const int degree, const int narrow, const nnp_bp_pull* g, nnp_vec c, size_t p, int at,
+                       int j, int k, nnp_vec* turn, nnp_vec* stretch)
 {
-    const size_t row = (size_t)g->term * (size_t)near->n;
-    const nnp_vec* const rk = near->value + row + x->bk + k0;
-    nnp_vec* const gk = near->grad + row + x->bk + k0;
-    const nnp_vec rj = near->value[row + (size_t)(x->bj + j)];
-    nnp_vec gj = nnp_splat(0);
-    if (g->narrow >= 0) {
-        const nnp_vec* const far = x->far + (size_t)g->narrow * x->n_pairs + first;
-        const nnp_vec* const dfar = x->dfar + (size_t)g->narrow * x->n_pairs + first;
-        for (int k = 0; k < n; ++k) {
-            const nnp_vec nu = far[k] * u[k], rr = rj * rk[k];
-            gj += nu * rk[k];
-            gk[k] += nu * rj;
-            turn[k] += rr * (far[k] * v[k]);
-            pull[k] += rr * (dfar[k] * u[k]);
-        }
+    nnp_vec u = g->u[degree], v = degree ? g->v[degree - 1] : nnp_splat(0);
+    for (int m = degree - 1; m >= 0; --m) u = u * c + g->u[m];
+    for (int m = degree - 2; m >= 0; --m) v = v * c + g->v[m];
+    for (int i = 0; i < 2 * g->n_extra; i += 2) {
+        u += g->d[i] * g->row[i][at];
+        v += g->d[i + 1] * g->row[i + 1][at];
+    }
+    const nnp_vec rj = g->rj[j], rk = g->rk[k];
+    if (narrow) {
+        const nnp_vec far = g->far[p], nk = far * rk, nj = far * rj;
+        g->gj[j] += nk * u;
+        g->gk[k] += nj * u;
+        *turn += nj * rk * v;
+        *stretch += rj * rk * (g->dfar[p] * u);
     } else {
-        for (int k = 0; k < n; ++k) {
-            gj += u[k] * rk[k];
-            gk[k] += u[k] * rj;
-            turn[k] += rj * rk[k] * v[k];
-        }
+        g->gj[j] += rk * u;
+        g->gk[k] += rj * u;
+        *turn += rj * rk * v;
     }
-    near->grad[row + (size_t)(x->bj + j)] += gj;
 }
 
-/* From dE/dcos and (dE/dr_jk)/r_jk to unit vectors and distances:
- * r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
-static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_bp_near* near, int j, int k0,
-                             int n, const nnp_vec* cosine, const nnp_vec* turn, const nnp_vec* pull)
+#define NNP_BP_PULL(d)                                                                                       \
+    case 2 * d:                                                                                              \
+        pull_group(d, 0, g, c, p, at, j, k, turn, stretch);                                                  \
+        break;                                                                                               \
+    case 2 * d + 1:                                                                                          \
+        pull_group(d, 1, g, c, p, at, j, k, turn, stretch);                                                  \
+        break;
+
+NNP_FN void pull_any(const nnp_bp_pull* g, nnp_vec c, size_t p, int at, int j, int k, nnp_vec* turn,
+                     nnp_vec* stretch)
 {
-    const int narrow = x->c->n_narrow > 0, q = x->k0 + k0, s = x->bk + k0;
-    const int bj = x->j0 + j, sj = x->bj + j;
-    const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
-    nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
-    for (int k = 0; k < n; ++k) {
-        nnp_vec t = turn[k];
-        if (narrow) {
-            const nnp_vec rk = b->r[q + k], pj = pull[k] * rj, pk = pull[k] * rk;
-            t -= pj * rk;
-            gr += pj - pk * cosine[k];
-            near->gr[s + k] += pk - pj * cosine[k];
-        }
-        gx += t * b->ux[q + k];
-        gy += t * b->uy[q + k];
-        gz += t * b->uz[q + k];
-        near->gx[s + k] += t * xj;
-        near->gy[s + k] += t * yj;
-        near->gz[s + k] += t * zj;
+    switch (g->kind) {
+        NNP_BP_PULL(0)
+        NNP_BP_PULL(1)
+        NNP_BP_PULL(2)
+        NNP_BP_PULL(3)
+        NNP_BP_PULL(4)
+        NNP_BP_PULL(5)
+        NNP_BP_PULL(6)
     }
-    near->gx[sj] += gx;
-    near->gy[sj] += gy;
-    near->gz[sj] += gz;
-    near->gr[sj] += gr;
 }
 
+/* Gradient of a channel with respect to R, directions and distances of its neighbours. From dE/dcos and
+ * (dE/dr_jk)/r_jk: r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
 static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_block* b,
-                                 nnp_bp_near* near, const nnp_vec* d)
+                                 nnp_bp_near* near, const nnp_vec* d, nnp_arena arena)
 {
-    nnp_vec u[NNP_BP_TILE], v[NNP_BP_TILE], turn[NNP_BP_TILE], pull[NNP_BP_TILE];
-    NNP_EACH_TILE(x, j, k0, n, first)
-    {
-        angle_rows(bp->angle + x->c->first_angle, x->c->n_angles, n, x->cosine + first, near->a, near->q);
-        for (int k = 0; k < n; ++k) turn[k] = pull[k] = nnp_splat(0);
-        for (int i = 0; i < x->c->n_groups; ++i) {
-            const nnp_bp_group* const g = &bp->group[x->c->first_group + i];
-            combine_rows(bp, g, near, d, n, u, v);
-            group_backward(x, near, g, j, k0, n, first, u, v, turn, pull);
+    const nnp_bp_pull* const pull = pull_groups(bp, x, near, d, &arena);
+    const int narrow = x->c->n_narrow > 0, n_groups = x->c->n_groups, bk = x->bk;
+    const int every = x->c->has_extra ? NNP_BP_TILE : 0;
+    size_t p = 0, tile = 0;
+    for (int j = 0; j < x->nj; ++j) {
+        const int bj = x->j0 + j, sj = x->bj + j, end = x->same ? j : x->nk;
+        const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
+        nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
+        for (int k = 0; k < end; ++k, ++p) {
+            if (every && (p == 0 || p - tile == NNP_BP_TILE)) {
+                const int n = x->n_pairs - p < NNP_BP_TILE ? (int)(x->n_pairs - p) : NNP_BP_TILE;
+                channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_BACKWARD, n, x->cosine + p,
+                             near->rows);
+                tile = p;
+            }
+            const nnp_vec c = x->cosine[p];
+            nnp_vec turn = nnp_splat(0), stretch = nnp_splat(0);
+            for (int i = 0; i < n_groups; ++i)
+                pull_any(&pull[i], c, p, (int)(p - tile), j, k, &turn, &stretch);
+            if (narrow) {
+                const nnp_vec rk = b->r[x->k0 + k], pj = stretch * rj, pk = stretch * rk;
+                turn -= pj * rk;
+                gr += pj - pk * c;
+                near->gr[bk + k] += pk - pj * c;
+            }
+            gx += turn * b->ux[x->k0 + k];
+            gy += turn * b->uy[x->k0 + k];
+            gz += turn * b->uz[x->k0 + k];
+            near->gx[bk + k] += turn * xj;
+            near->gy[bk + k] += turn * yj;
+            near->gz[bk + k] += turn * zj;
         }
-        vectors_backward(x, b, near, j, k0, n, x->cosine + first, turn, pull);
+        near->gx[sj] += gx;
+        near->gy[sj] += gy;
+        near->gz[sj] += gz;
+        near->gr[sj] += gr;
     }
 }
 
@@ -560,6 +615,8 @@ static void bp_near_backward(const nnp_bp* bp, nnp_block* b, const nnp_bp_near* 
         }
 }
 
+#include "bp_moments_impl.h"
+
 /* ---- all of it ---- */
 
 /* nnp_vec of scratch beyond the block's own for m near and far neighbours in all; *pieces counts parts of it.
@@ -568,12 +625,15 @@ static size_t bp_scratch(const nnp_model* model, int species, size_t m, int trai
 {
     const nnp_bp* const bp = &model->bp[species];
     const size_t tile = NNP_BP_TILE, nt = (size_t)bp->n_terms, nf = (size_t)bp->n_functions;
-    size_t vecs =
-        (size_t)bp->max_own * (2 * m + tile + 1) + (3 * nt + 4) * m + 2 * (size_t)bp->max_angles * tile;
+    const size_t groups = (size_t)bp->max_groups, members = (size_t)bp->max_members;
+    size_t vecs = (size_t)bp->max_own * (2 * m + tile + 1) + (3 * nt + 4) * m;
     vecs += (m * m / 2 + m) * (1 + 2 * (size_t)bp->max_narrow) + 3 * nf + net_scratch(&model->net[species]);
+    vecs += ((size_t)bp->max_rows + groups) * tile + 5 * members;
+    vecs += groups * (sizeof(nnp_bp_pull) / sizeof(nnp_vec) + 1);
+    vecs += (size_t)bp->first_set[model->n_species] * 2 * (NNP_BP_MONOMIALS + 1);
     if (training) /* tangents; one tile's rows */
         vecs += 8 * (2 * m + 1) + 4 * nf + (2 * (size_t)bp->max_own + 2 * (size_t)bp->max_narrow + 3) * tile;
-    *pieces = 32 + 4 * (size_t)nnp_n_channels(model->n_species) +
+    *pieces = 32 + 4 * (size_t)nnp_n_channels(model->n_species) + 2 * groups +
               (size_t)nnp_n_channels(model->n_species) * sizeof(nnp_bp_triplets) / 64;
     return vecs;
 }
@@ -603,13 +663,15 @@ static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_bl
             n_live += triplets_values(&x[n_live], bp, b, &v, arena, g);
         }
 
+    const nnp_bp_moments mom = moments_values(bp, b, &v, arena, g);
     for (int i = 0; i < nf; ++i) g[i] = (g[i] - (nnp_real)bp->centre[i]) * (nnp_real)bp->factor[i];
     *inputs_out = g;
     const nnp_vec energy = net_evaluate(&model->net[b->species], theta, g, d, arena);
     for (int i = 0; i < nf; ++i) d[i] *= (nnp_real)bp->factor[i];
 
     radial_backward(bp, b, d, slopes, own);
-    for (int i = 0; i < n_live; ++i) bp_triplets_backward(bp, &x[i], b, &v, d);
+    for (int i = 0; i < n_live; ++i) bp_triplets_backward(bp, &x[i], b, &v, d, *arena);
+    if (bp->first_set[s]) moments_backward(bp, b, &v, &mom, d);
     bp_near_backward(bp, b, &v);
     return energy;
 }

@@ -68,20 +68,23 @@ static void pair_rates(const nnp_block* b, const nnp_rates* rate, int j, int k0,
     }
 }
 
-static void group_rates(const nnp_bp* bp, const nnp_bp_group* g, const nnp_bp_near* v, const nnp_vec* w,
+static void group_rates(const nnp_bp* bp, const nnp_bp_group* g, const nnp_vec* rows, const nnp_vec* w,
                         const nnp_vec* w_dot, const nnp_vec* w_turn, int n, nnp_vec rj, nnp_vec rj_dot,
                         nnp_bp_sums out)
 {
     for (int i = g->first; i < g->first + g->n; ++i) {
         const nnp_bp_member* const f = &bp->member[i];
-        const nnp_vec* const a = v->a + (size_t)f->angle * NNP_BP_TILE;
-        const nnp_vec* const q = v->q + (size_t)f->angle * NNP_BP_TILE;
+        const nnp_vec* const a = rows + (size_t)f->row * NNP_BP_TILE;
+        const nnp_vec* const q = rows + (size_t)(f->slope_row < 0 ? 0 : f->slope_row) * NNP_BP_TILE;
         nnp_vec p = nnp_splat(0), p_dot = p, turn = p;
         for (int k = 0; k < n; ++k) {
             p += a[k] * w[k];
             p_dot += a[k] * w_dot[k];
-            turn += q[k] * w_turn[k];
         }
+        if (f->slope_row < 0)
+            for (int k = 0; k < n; ++k) turn += w_turn[k];
+        else
+            for (int k = 0; k < n; ++k) turn += q[k] * w_turn[k];
         p_dot += (nnp_real)f->slope * turn;
         out.g[f->input] += (nnp_real)f->scale * (rj * p);
         out.g_dot[f->input] += (nnp_real)f->scale * (rj_dot * p + rj * p_dot);
@@ -94,10 +97,10 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
     nnp_vec c_dot[NNP_BP_TILE], s_dot[NNP_BP_TILE];
     nnp_vec w[NNP_BP_TILE], w_dot[NNP_BP_TILE], w_turn[NNP_BP_TILE];
     cosine_row(b, x->j0 + j, x->k0 + k0, n, x->cosine);
-    if (x->c->n_narrow) far_rows(bp, x, b, x->j0 + j, x->k0 + k0, n, 0);
+    if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far, x->dfar, NNP_BP_TILE);
     pair_rates(b, rate, x->j0 + j, x->k0 + k0, n, x->cosine, c_dot, s_dot);
-    angle_rows(bp->angle + x->c->first_angle, x->c->n_angles, n, x->cosine, v->a, v->q);
-    for (int i = 0; i < x->c->n_groups; ++i) {
+    channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_RATES, n, x->cosine, v->rows);
+    for (int i = 0; i < x->c->n_groups + x->c->n_moments; ++i) {
         const nnp_bp_group* const g = &bp->group[x->c->first_group + i];
         const size_t row = (size_t)g->term * (size_t)v->n;
         const nnp_vec *rk = v->value + row + x->bk + k0, *rk_dot = v->grad + row + x->bk + k0;
@@ -115,7 +118,7 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
             }
         }
         for (int k = 0; k < n; ++k) w_turn[k] = c_dot[k] * w[k];
-        group_rates(bp, g, v, w, w_dot, w_turn, n, v->value[row + (size_t)(x->bj + j)],
+        group_rates(bp, g, v->rows, w, w_dot, w_turn, n, v->value[row + (size_t)(x->bj + j)],
                     v->grad[row + (size_t)(x->bj + j)], out);
     }
 }
@@ -124,7 +127,7 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
 static void triplets_rates(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block* b, const nnp_bp_near* v,
                            const nnp_rates* rate, nnp_arena arena, nnp_bp_sums out)
 {
-    if (x->n_pairs == 0 || x->c->n_groups == 0) return;
+    if (x->n_pairs == 0 || x->c->n_groups + x->c->n_moments == 0) return;
     x->n_pairs = NNP_BP_TILE;
     x->cosine = nnp_take_vec(&arena, NNP_BP_TILE);
     x->far = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);

@@ -27,6 +27,7 @@ int nnp_reserve(void* p, size_t* capacity, size_t count, size_t element);
 /* ---- model ---- */
 
 enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1, NNP_METHOD_BP = 2 };
+enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_QUINTIC = 1 };
 enum {
     NNP_ACT_LINEAR = 0,
     NNP_ACT_TANH = 1,
@@ -84,6 +85,7 @@ struct nnp_model {
     double cutoff;      /* largest of all below */
     double near;        /* BP: largest cutoff of an angular function */
     double rc, rc3, rs; /* MSR: R_c, R_c' <= R_c, R_s (0: no short-range branch) */
+    int cutoff_kind;    /* MSR: x(r), NNP_CUTOFF_ */
     nnp_net* net;       /* [S], NULL for a baseline alone */
     nnp_msr* msr;       /* [S], NULL unless MSR */
     nnp_bp* bp;         /* [S], NULL unless BP */

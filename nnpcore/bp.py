@@ -14,12 +14,19 @@ Refs: Behler, Parrinello, Phys. Rev. Lett. 98, 146401 (2007); Behler, J. Chem. P
 Singraber, Dellago, Mach. Learn.: Sci. Technol. 2, 035026 (2021).
 """
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from . import architecture
 from .validate import InputError
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
 
 RADIAL, NARROW, WIDE = (2, 12, 20, 23), (3, 13, 21, 24), (9, 22, 25)
 WEIGHTED = (12, 13, 23, 24, 25)
@@ -121,6 +128,28 @@ def check_functions(functions, species):
         if not isinstance(own, (list, tuple)) or not own:
             raise InputError(f"functions: {symbol} has none")
         table.append([check_function(f, species, f"functions of {symbol}, number {k}") for k, f in enumerate(own)])
+    return table
+
+
+def read_functions(path):
+    """Symmetry functions of a file: {symbol: [dict, ...]} as TOML or JSON, or those of a .nnp model. InputError."""
+    path = Path(path)
+    if path.suffix == ".nnp":
+        from .model import load
+
+        model = load(path)
+        if model.method != "bp":
+            raise InputError(f"{path}: a model of method {model.method!r} has no symmetry functions")
+        return dict(zip(model.species, model.metadata["bp"]["functions"], strict=True))
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:  # UTF-8, JSON, TOML
+        raise InputError(f"{path}: not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+    if not isinstance(table, dict) or any(not isinstance(own, list) for own in table.values()):
+        raise InputError(f"{path}: expected a list of symmetry functions for each element symbol")
     return table
 
 

@@ -202,16 +202,21 @@ NNP_FN nnp_vec nnp_bp_power(nnp_vec p, nnp_real n)
     return nnp_where(p > NNP_BP_TINY, nnp_exp2(e));
 }
 
-/* Angular window of cos theta: value and derivative by cos theta = -(d/dtheta)/sin theta. At sin theta = 0
- * the gradient of cos theta vanishes, so that any finite number serves there. */
+/* Angular window of cos theta: value and derivative by cos theta = -(d/dtheta)/sin theta. Where j and k are
+ * collinear to rounding, cos theta has no gradient to speak of: the derivative counts as 0. */
 NNP_FN void nnp_bp_angle_window(const int core, const int asymmetric, nnp_vec c, nnp_bp_window_p p,
                                 nnp_vec* f, nnp_vec* df)
 {
+#if NNP_REAL_BITS == 64
+    const nnp_real collinear = 1e-14;
+#else
+    const nnp_real collinear = 4e-7f;
+#endif
     const nnp_vec one = nnp_splat(NNP_R(1.0));
     const nnp_vec cc = nnp_max(nnp_min(c, one), -one);
-    const nnp_vec sine2 = nnp_max((NNP_R(1.0) - cc) * (NNP_R(1.0) + cc), nnp_splat(NNP_R(1e-30)));
+    const nnp_vec sine2 = (one - cc) * (one + cc);
     nnp_bp_compact(core, asymmetric, nnp_acos(cc), p, f, df);
-    *df = -*df / nnp_sqrt(sine2);
+    *df = nnp_where(sine2 > collinear, -*df / nnp_sqrt(nnp_max(sine2, nnp_splat(collinear))));
 }
 
 #endif /* NNP_MATH_BP_H */
