@@ -55,7 +55,7 @@ def _info(args):
 def _convert(args):
     from .n2p2 import convert_main
 
-    convert_main(args.source, args.target, args.units)
+    convert_main(args.source, args.target, args.units, args.drop_baseline)
 
 
 def _suggest(args):
@@ -110,6 +110,7 @@ def parser():
         "convert", _convert, "n2p2 and RuNNer: a potential's folder, input.nn or input.data into our files, or back"
     )
     p.add_argument("source", metavar="FROM", help="folder of a potential, MODEL.nnp, input.nn, input.data or XYZ")
+    p.add_argument("--drop-baseline", action="store_true", help="write the network alone, without its ZBL core, say")
     p.add_argument("target", metavar="TO", help="MODEL.nnp, folder, functions.json, XYZ or input.data")
     p.add_argument(
         "--units", metavar="U", help="of n2p2's side: Hartree/Bohr (unless input.nn says otherwise), eV/A, ..."

@@ -59,7 +59,7 @@ class Model(Section):
     n2: Count | list[list[CountOrZero]] = 5  # fingerprints per pair channel, or [S][S]
     n3: CountOrZero | list[list[CountOrZero]] = 5  # per triplet channel, or [S][S(S+1)/2]
     # bp: symmetry functions as in nnpcore/bp.py, {symbol: [..]} or a list for one species; or a file: TOML or JSON
-    # of the same, a .nnp whose functions are taken
+    # of the same, a .nnp or n2p2's input.nn whose functions are taken
     functions: str | dict[str, list[dict]] | list[dict] | None = None
     hidden: Annotated[list[Count], Meta(min_length=1)] = field(default_factory=lambda: [25, 25])
     activation: str | list[str] = "tanh"  # bp: one for all hidden layers, or one each

@@ -4,6 +4,7 @@ Formats: n2p2's documentation (compphysvienna.github.io/n2p2) and RuNNer's; docs
 """
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -36,15 +37,18 @@ def load(directory, units=None):
         raise N2p2Error(f"{directory}: {error}") from None
 
 
-def save(model, directory, units=None):
+def save(model, directory, units=None, drop_baseline=False):
     """Write a Behler-Parrinello model as a folder for n2p2 and LAMMPS' pair_style hdnnp. Raises N2p2Error.
+
+    drop_baseline: write the network alone where the format has no place for a baseline potential, such as the repulsive
+    core below the shortest distance of the training data; energies and forces are then others where it acts.
 
     units: of the folder; those it once came from, or Hartree/Bohr, by default. The folder is made, or must be one that
     this function wrote. Masses are not part of the format.
     """
     if units is None:
         units = model_units(model) or "Hartree/Bohr"
-    write_folder(_arguments(model), directory, units)
+    write_folder(_arguments(model, drop_baseline), directory, units)
 
 
 def functions(path, units=None):
@@ -63,12 +67,13 @@ def model_units(model):
     return units if units in UNITS else None
 
 
-def _arguments(model):
+def _arguments(model, drop_baseline=False):
     """Arguments of Model.bp() that make this model again, with species by atomic number as n2p2 wants them."""
     if model.method != "bp":
         raise N2p2Error(f"model of method {model.method}: has no symmetry functions, n2p2's format cannot hold it")
-    if model.baseline:
-        raise N2p2Error("model: its baseline potential has no place in n2p2's format")
+    if model.baseline and not drop_baseline:
+        kinds = ", ".join(term["kind"] for term in model.baseline)
+        raise N2p2Error(f"model: its baseline ({kinds}) has no place in n2p2's format; --drop-baseline leaves it out")
     about, tensors = model.metadata, model.tensors
     own = about["bp"]
     species = sorted(model.species, key=NUMBERS.get)
@@ -88,7 +93,7 @@ def _arguments(model):
     }
 
 
-def convert_main(source, target, units=None):
+def convert_main(source, target, units=None, drop_baseline=False):
     """`nnpcore convert`: what is done goes by what source and target are (docs/n2p2.md)."""
     if os.path.isdir(source):
         if os.path.isdir(target):
@@ -110,9 +115,24 @@ def convert_main(source, target, units=None):
         model = Model.load(source)
         if os.path.isfile(target):
             raise N2p2Error(f"{target}: is a file, expected a folder for n2p2")
-        save(model, target, units)
+        save(model, target, units, drop_baseline)
+        _after_writing(model, target, units or model_units(model) or "Hartree/Bohr")
     counts = ", ".join(f"{n} functions of {s}" for s, n in zip(model.species, model.n_fingerprints, strict=True))
     print(f"{source} -> {target}: {counts}, {model.n_parameters} parameters, cutoff {model.cutoff:.6g} A")
+
+
+def _after_writing(model, target, units):
+    """What to tell LAMMPS, and what was left out."""
+    energy, length = UNITS[units]
+    reach = math.ceil(model.cutoff * 1e4 + 1e-6) / 1e4
+    elements = " ".join(sorted(model.species, key=NUMBERS.get))
+    factors = f"cflength {1 / length:.12g} cfenergy {1 / energy:.12g}"
+    print(f"LAMMPS, units metal: pair_style hdnnp {reach} dir {target} {factors}; pair_coeff * * {elements}")
+    if model.baseline:
+        terms = ", ".join(
+            f"{t['kind']} (acts within {t['outer']:.4g} A)" if "outer" in t else t["kind"] for t in model.baseline
+        )
+        print(f"WARNING: left out: {terms}", file=sys.stderr)
 
 
 def _write_functions(source, target, units):

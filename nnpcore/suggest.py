@@ -249,8 +249,13 @@ def _bp_section(table, share, pool, rc, hidden, how):
     for s, own in table.items():
         radial = sum(f["type"] == 2 for f in own)
         lines += [f"# {radial} radial, {len(own) - radial} angular; {1 - share[s]:.2g} of the pool's variance is left"]
-        lines += [f"{s} = [", *(f"    {_toml(f)}," for f in own), "]"]
+        lines += [f"{s} = [", *(f"    {_toml(_brief(f))}," for f in own), "]"]
     return [*lines, ""]
+
+
+def _brief(function):
+    """Without what nnpcore/bp.py takes by default."""
+    return {key: value for key, value in function.items() if key not in ("alpha", "rs") or value != 0}
 
 
 def _msr_section(found, rc, rc3, n2, n3, share, hidden):

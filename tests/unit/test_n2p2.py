@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from n2p2_folder import FUNCTIONS, HEAD, write_folder
 
-from nnpcore import cli, n2p2
+from nnpcore import bp, cli, n2p2
 from nnpcore.data import BOHR, HARTREE
 from nnpcore.model import Model
 from nnpcore.n2p2_format import N2p2Error, sort_key
@@ -287,6 +287,20 @@ def test_what_the_format_cannot_hold_is_refused(folder, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_the_baseline_is_dropped_when_told(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = n2p2.load(folder)
+    model.replace(baseline=Model.zbl(["H", "O"], 0.5, 1.0)).save("m.nnp")
+    assert cli.main(["convert", "m.nnp", "out"]) == 2 and "--drop-baseline" in capsys.readouterr().err
+    assert cli.main(["convert", "m.nnp", "out", "--drop-baseline"]) == 0
+    said = capsys.readouterr()
+    assert "zbl (acts within 1 A)" in said.err
+    assert (
+        "pair_style hdnnp 5.821" in said.out and "cflength 1.88972612" in said.out and "pair_coeff * * H O" in said.out
+    )
+    same(model, n2p2.load("out"))
+
+
 def test_a_foreign_folder_is_not_overwritten(folder, tmp_path):
     model = n2p2.load(folder)
     with pytest.raises(N2p2Error, match="not from nnpcore"):
@@ -301,6 +315,7 @@ def test_functions_alone_as_json(folder, monkeypatch, capsys):
     table = json.loads((folder / "functions.json").read_text())
     assert table == n2p2.functions(folder / "input.nn")[1]
     assert Model.bp(["H", "O"], table, [3]).n_fingerprints == [6, 5]
+    assert bp.read_functions("input.nn") == table
 
 
 def test_sort_key_covers_every_type(folder):

@@ -132,6 +132,12 @@ def test_suggest_bp_is_a_model_for_train(silicon, capsys):
     assert "6 frames, 384 atoms" in capsys.readouterr().out and "shortest distances, A: Si-Si" in text
 
 
+def test_suggest_train_eval(silicon):
+    assert cli.main(["suggest", "data/si.xyz", "-o", "si.toml", "-n", "8"]) == 0
+    assert cli.main(["train", "si.toml", "--set", "train.epochs=2", "--set", "train.threads=1"]) == 0
+    assert cli.main(["eval", "run/best.nnp", "data/si.xyz"]) == 0
+
+
 def test_suggest_msr_runs_in_train(silicon):
     assert cli.main(["suggest", "data/si.xyz", "--method", "msr", "--rc", "4.8", "-n", "6", "-o", "si.toml"]) == 0
     table = config.tomllib.loads((silicon / "si.toml").read_text())
