@@ -99,7 +99,7 @@ def parser():
     p = verb("eval", _eval, "errors of a model on labelled structures, by config_type")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("data", metavar="DATA", help="extended XYZ, what ASE reads, or n2p2's input.data")
-    p.add_argument("-o", "--out", metavar="OUT.xyz", help="write predictions, with the labels as REF_")
+    p.add_argument("-o", "--out", metavar="OUT.xyz", help="write predictions, labels as REF_; OUT.data: as input.data")
     p.add_argument("--json", metavar="FILE", help="write the errors as JSON")
     p.add_argument("--units", help="of DATA: eV/A (default), Hartree/Bohr (default of input.data), kcal/mol, ...")
     _run_options(verb("md", _md, "molecular dynamics with a model"), "run")

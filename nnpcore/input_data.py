@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,15 @@ def write_input_data(path, frames, units=None):
             lines.append(f"atom {_row(x)} {symbol:2s} 0.0 0.0 {_row(force)}")
         lines += [f"energy {(f.energy or 0.0) / energy_unit!r}", "charge 0.0", "end"]
     write_atomic(Path(path), ("\n".join(lines) + "\n").encode())
+
+
+def write_predicted(path, frames, predictions, units=None):
+    """Write structures with predicted energies and forces (evaluate.predict) instead of their labels, as input.data."""
+    ends = np.cumsum([len(f) for f in frames])[:-1]
+    forces = np.split(predictions[1], ends)
+    energies = map(float, predictions[0])
+    changed = [replace(f, energy=e, forces=x) for f, e, x in zip(frames, energies, forces, strict=True)]
+    write_input_data(path, changed, units)
 
 
 def _row(values):

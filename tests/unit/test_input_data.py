@@ -131,6 +131,10 @@ def test_eval_takes_it(tmp_path, monkeypatch, capsys):
     assert cli.main(["eval", "si.nnp", "input.data", "--json", "e.json"]) == 0
     text = capsys.readouterr().out
     assert "input.data: taken as Hartree/Bohr" in text and "100" in text
+    assert cli.main(["eval", "si.nnp", "input.data", "-o", "out.data"]) == 0
+    (predicted,) = data.read_frames("out.data")
+    assert predicted.energy == pytest.approx(out.energy, rel=1e-13)
+    assert predicted.forces == pytest.approx(out.forces, rel=1e-12, abs=1e-14)
 
 
 def test_convert_data_files(tmp_path, monkeypatch, capsys):
