@@ -298,7 +298,7 @@ class InputNN:
                 known.setdefault(line.keyword, line.number)
             else:
                 meant = f", did you mean {near[0]}?" if near else ""
-                unknown.append(f"{self.path}:{line.number}: {line.keyword}: not known, ignored{meant}")
+                unknown.append(f"{self.path.name}:{line.number}: {line.keyword}: not known, ignored{meant}")
         ignored = [f"ignored, as a finished potential does not depend on them: {', '.join(known)}"] if known else []
         return ignored + unknown
 

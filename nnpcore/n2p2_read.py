@@ -90,7 +90,7 @@ def units_of(nn, units):
     if found is not None:
         names = {factors: name for name, factors in UNITS.items()}
         text = names.get(found[:2], found[2])
-        return *found[:2], text, [f"units: {text}, by the comments of {nn.path}"]
+        return *found[:2], text, [f"units: {text}, by the comments in {nn.path.name}"]
     note = "units: Hartree/Bohr, as usual for n2p2 and RuNNer; --units eV/A for others"
     return HARTREE, BOHR, "Hartree/Bohr", [note]
 

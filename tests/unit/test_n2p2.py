@@ -226,7 +226,7 @@ def test_ignored_keywords_are_named(tmp_path, capsys, monkeypatch):
     assert cli.main(["convert", "p", "p.nnp"]) == 0
     out = capsys.readouterr().out
     assert "epochs, kalman_q0" in out and "did you mean scale_symmetry_functions" in out
-    assert "p/input.nn:14: shiny_new_thing: not known" in out
+    assert "input.nn:14: shiny_new_thing: not known" in out
     assert "6 functions of H, 5 functions of O" in out
 
 
