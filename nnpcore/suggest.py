@@ -44,25 +44,36 @@ class Survey:
 
 
 def survey(frames):
-    """Survey of a list of data.Frame; distances of at most ATOMS atoms, evenly chosen frames."""
+    """Survey of a list of data.Frame; g(r) from about ATOMS atoms, evenly chosen frames."""
     species = data.species_of(frames)
     chosen = sample(frames)
     bins = round(REACH / BIN)
-    histogram, atoms, shortest = np.zeros(bins), 0, {}
+    histogram = np.zeros(bins)
     for f in chosen:
-        names = np.array(f.species)
-        i, j, d = neighbor_list("ijd", f.positions, f.cell, f.pbc, REACH)
-        histogram += np.histogram(d, bins, (0, REACH))[0]
-        atoms += len(f)
-        for s, t in {tuple(sorted(pair)) for pair in zip(names[i[d < 4]], names[j[d < 4]], strict=True)}:
-            own = d[(names[i] == s) & (names[j] == t)]
-            shortest[s, t] = min(shortest.get((s, t), (np.inf, "")), (float(own.min()), f.source))
-    density = histogram / max(atoms, 1)
+        histogram += np.histogram(neighbor_list("d", f.positions, f.cell, f.pbc, REACH), bins, (0, REACH))[0]
+    density = histogram / max(sum(map(len, chosen)), 1)
     r = (np.arange(bins) + 0.5) * BIN
     kernel = np.exp(-0.5 * (np.arange(-8, 9) * BIN / 0.1) ** 2)
     g = np.convolve(density / r**2, kernel / kernel.sum(), mode="same")
     counts = {s: sum(f.species.count(s) for f in frames) for s in species}
-    return Survey(species, len(frames), sum(map(len, frames)), counts, shortest, density, g, remarks(frames, species))
+    found = shortest(frames, species)
+    return Survey(species, len(frames), sum(map(len, frames)), counts, found, density, g, remarks(frames, species))
+
+
+def shortest(frames, species, reach=4.0):
+    """{(s, t): (distance, source of the frame)} of all pairs of species that come closer than reach (A)."""
+    found, size = {}, len(species)
+    for f in frames:
+        kind = data.indices(f, species)
+        i, j, d = neighbor_list("ijd", f.positions, f.cell, f.pbc, reach)
+        least = np.full(size * size, np.inf)
+        np.minimum.at(least, kind[i] * size + kind[j], d)
+        for s in range(size):
+            for t in range(s, size):
+                if least[s * size + t] < np.inf:
+                    own = (float(least[s * size + t]), f.source)
+                    found[species[s], species[t]] = min(found.get((species[s], species[t]), own), own)
+    return found
 
 
 def sample(frames, atoms=ATOMS):
