@@ -15,7 +15,12 @@
 #include "math/bp.h"
 #include "net_impl.h"
 
-enum { NNP_BP_TILE = 16 };
+/* Long chains of operations run NNP_BP_ABREAST at a time, to fill the pipelines. */
+#if NNP_ISA == 2
+enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 4 };
+#else
+enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 2 };
+#endif
 
 /* ---- rows of functions of one variable ---- */
 
@@ -137,11 +142,11 @@ typedef struct nnp_bp_near {
 typedef struct nnp_bp_triplets {
     const nnp_bp_channel* c;
     int nj, nk, same;
-    int j0, k0; /* in the block's arrays */
-    int bj, bk; /* in nnp_bp_near's */
-    size_t n_pairs;
-    nnp_vec* cosine;     /* [n_pairs] */
-    nnp_vec *far, *dfar; /* [n_narrow][n_pairs] N and (dN/dr)/r */
+    int j0, k0;             /* in the block's arrays */
+    int bj, bk;             /* in nnp_bp_near's */
+    size_t n_pairs, stride; /* stride: from one row of far to the next */
+    nnp_vec* cosine;        /* [n_pairs] */
+    nnp_vec *far, *dfar;    /* [n_narrow][n_pairs] N and (dN/dr)/r */
 } nnp_bp_triplets;
 
 static nnp_bp_near bp_near(const nnp_bp* bp, const nnp_block* b, nnp_arena* arena)
@@ -221,32 +226,38 @@ static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_bl
         for (int k = 0; k < n; ++k) dfar[(size_t)l * stride + (size_t)k] *= r_inv[k];
 }
 
-/* The same for terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows. */
+/* The same for terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows. Reads and writes up
+ * to NNP_BP_ABREAST - 1 entries more than n. */
 NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b,
                            int j, int k0, int n, nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
+    enum { U = NNP_BP_ABREAST };
     const nnp_bp_cut* const cut = &bp->cut[bp->term[bp->narrow[c->first_narrow]].cut];
     const nnp_bp_cutoff_p p = {(nnp_real)cut->rc, (nnp_real)cut->inner,
                                (nnp_real)(1 / (cut->rc - cut->inner))};
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
     const nnp_vec least = nnp_splat(-NNP_BP_EXP_LIMIT);
-    nnp_vec e[NNP_BP_MAX_CHAIN];
-    for (int k = 0; k < n; ++k) {
-        const nnp_vec s = square_distance(b, k0 + k, x, y, z), r_inv = nnp_rsqrt(s);
-        nnp_vec fc, dfc;
-        nnp_bp_cutoff(kind, s * r_inv, p, &fc, &dfc);
-        dfc *= r_inv;
+    for (int k = 0; k < n; k += U, far += U, dfar += U) {
+        nnp_vec s[U], r_inv[U], fc[U], dfc[U], e[NNP_BP_MAX_CHAIN][U];
+        for (int q = 0; q < U; ++q) s[q] = square_distance(b, k0 + k + q, x, y, z);
+        for (int q = 0; q < U; ++q) r_inv[q] = nnp_rsqrt(s[q]);
+        for (int q = 0; q < U; ++q) nnp_bp_cutoff(kind, s[q] * r_inv[q], p, &fc[q], &dfc[q]);
+        for (int q = 0; q < U; ++q) dfc[q] *= r_inv[q];
         for (int i = 0; i < c->n_chain; ++i) {
             const nnp_bp_link* const l = &c->chain[i];
+            const nnp_real factor = (nnp_real)-l->eta * NNP_LOG2E;
             if (l->a < 0)
-                e[i] = nnp_exp2(nnp_max(s * ((nnp_real)-l->eta * NNP_LOG2E), least));
+                for (int q = 0; q < U; ++q) e[i][q] = nnp_exp2(nnp_max(s[q] * factor, least));
             else
-                e[i] = e[l->a] * e[l->b];
+                for (int q = 0; q < U; ++q) e[i][q] = e[l->a][q] * e[l->b][q];
         }
         for (int l = 0; l < c->n_narrow; ++l) {
-            const nnp_real eta = (nnp_real)c->chain[c->link[l]].eta;
-            far[(size_t)l * stride + (size_t)k] = e[c->link[l]] * fc;
-            dfar[(size_t)l * stride + (size_t)k] = e[c->link[l]] * (dfc - NNP_R(2.0) * eta * fc);
+            const nnp_real eta2 = NNP_R(2.0) * (nnp_real)c->chain[c->link[l]].eta;
+            const nnp_vec* const own = e[c->link[l]];
+            for (int q = 0; q < U; ++q) {
+                far[(size_t)l * stride + (size_t)q] = own[q] * fc[q];
+                dfar[(size_t)l * stride + (size_t)q] = own[q] * (dfc[q] - eta2 * fc[q]);
+            }
         }
     }
 }
@@ -351,12 +362,12 @@ static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_b
 {
     const nnp_bp_group* const group = bp->group + x->c->first_group;
     cosine_row(b, x->j0 + j, x->k0 + k0, n, x->cosine + p);
-    if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far + p, x->dfar + p, x->n_pairs);
+    if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far + p, x->dfar + p, x->stride);
     for (int g = 0; g < x->c->n_groups; ++g, w += NNP_BP_TILE) {
         const nnp_vec* const row = v->value + (size_t)group[g].term * (size_t)v->n;
         const nnp_vec *const rk = row + x->bk + k0, rj = row[x->bj + j];
         if (group[g].narrow >= 0) {
-            const nnp_vec* const far = x->far + (size_t)group[g].narrow * x->n_pairs + p;
+            const nnp_vec* const far = x->far + (size_t)group[g].narrow * x->stride + p;
             for (int k = 0; k < n; ++k) w[k] = rj * rk[k] * far[k];
         } else {
             for (int k = 0; k < n; ++k) w[k] = rj * rk[k];
@@ -371,8 +382,9 @@ static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
     const nnp_bp_channel* const c = x->c;
     if (x->n_pairs == 0 || c->n_groups == 0) return 0;
     x->cosine = nnp_take_vec(arena, x->n_pairs);
-    x->far = nnp_take_vec(arena, x->n_pairs * (size_t)c->n_narrow);
-    x->dfar = nnp_take_vec(arena, x->n_pairs * (size_t)c->n_narrow);
+    x->stride = x->n_pairs + NNP_BP_ABREAST;
+    x->far = nnp_take_vec(arena, x->stride * (size_t)c->n_narrow);
+    x->dfar = nnp_take_vec(arena, x->stride * (size_t)c->n_narrow);
     nnp_arena inner = *arena;
     const nnp_bp_group* const last = &bp->group[c->first_group + c->n_groups - 1];
     const int first = bp->group[c->first_group].first, n_members = last->first + last->n - first;
@@ -489,8 +501,8 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
         out->rk = near->value + row + x->bk;
         out->gj = near->grad + row + x->bj;
         out->gk = near->grad + row + x->bk;
-        out->far = x->far + far * x->n_pairs;
-        out->dfar = x->dfar + far * x->n_pairs;
+        out->far = x->far + far * x->stride;
+        out->dfar = x->dfar + far * x->stride;
         for (int m = 0; m <= NNP_BP_MAX_DEGREE; ++m) {
             out->u[m] = nnp_splat(0);
             for (int f = g->first; f < g->first + g->n_poly; ++f)
@@ -504,41 +516,49 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
     return pull;
 }
 
-/* One group at one triplet, number p: dE/dR of both neighbours; turn += dE/dcos, stretch += (dE/dr_jk)/r_jk.
- * at: the triplet's place in its tile. */
-NNP_FN void pull_group(const int degree, const int narrow, const nnp_bp_pull* g, nnp_vec c, size_t p, int at,
-                       int j, int k, nnp_vec* turn, nnp_vec* stretch)
+/* One group at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both neighbours,
+ * turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. */
+NNP_FN void pull_row(const int degree, const int narrow, const nnp_bp_pull* g, const nnp_vec* c, size_t p,
+                     int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
 {
-    nnp_vec u = g->u[degree], v = degree ? g->v[degree - 1] : nnp_splat(0);
-    for (int m = degree - 1; m >= 0; --m) u = u * c + g->u[m];
-    for (int m = degree - 2; m >= 0; --m) v = v * c + g->v[m];
-    for (int i = 0; i < 2 * g->n_extra; i += 2) {
-        u += g->d[i] * g->row[i][at];
-        v += g->d[i + 1] * g->row[i + 1][at];
+    const nnp_vec rj = g->rj[j], *const rk = g->rk + k0;
+    const nnp_vec *const far = g->far + p, *const dfar = g->dfar + p;
+    nnp_vec* const gk = g->gk + k0;
+    nnp_vec u[NNP_BP_MAX_DEGREE + 1], v[NNP_BP_MAX_DEGREE + 1], gj = nnp_splat(0);
+    for (int m = 0; m <= degree; ++m) u[m] = g->u[m];
+    for (int m = 0; m < degree; ++m) v[m] = g->v[m];
+    for (int k = 0; k < n; ++k) {
+        nnp_vec a = u[degree], d = degree ? v[degree - 1] : nnp_splat(0);
+        for (int m = degree - 1; m >= 0; --m) a = a * c[k] + u[m];
+        for (int m = degree - 2; m >= 0; --m) d = d * c[k] + v[m];
+        for (int i = 0; i < 2 * g->n_extra; i += 2) {
+            a += g->d[i] * g->row[i][k];
+            d += g->d[i + 1] * g->row[i + 1][k];
+        }
+        if (narrow) {
+            const nnp_vec nk = far[k] * rk[k], ra = rj * a;
+            gj += nk * a;
+            gk[k] += far[k] * ra;
+            turn[k] += rj * nk * d;
+            stretch[k] += rk[k] * dfar[k] * ra;
+        } else {
+            gj += rk[k] * a;
+            gk[k] += rj * a;
+            turn[k] += rj * rk[k] * d;
+        }
     }
-    const nnp_vec rj = g->rj[j], rk = g->rk[k];
-    if (narrow) {
-        const nnp_vec far = g->far[p], nk = far * rk, nj = far * rj;
-        g->gj[j] += nk * u;
-        g->gk[k] += nj * u;
-        *turn += nj * rk * v;
-        *stretch += rj * rk * (g->dfar[p] * u);
-    } else {
-        g->gj[j] += rk * u;
-        g->gk[k] += rj * u;
-        *turn += rj * rk * v;
-    }
+    g->gj[j] += gj;
 }
 
-#define NNP_BP_PULL(d)                                                                                       \
-    case 2 * d:                                                                                              \
-        pull_group(d, 0, g, c, p, at, j, k, turn, stretch);                                                  \
+#define NNP_BP_PULL(degree)                                                                                  \
+    case 2 * degree:                                                                                         \
+        pull_row(degree, 0, g, c, p, j, k0, n, turn, stretch);                                               \
         break;                                                                                               \
-    case 2 * d + 1:                                                                                          \
-        pull_group(d, 1, g, c, p, at, j, k, turn, stretch);                                                  \
+    case 2 * degree + 1:                                                                                     \
+        pull_row(degree, 1, g, c, p, j, k0, n, turn, stretch);                                               \
         break;
 
-NNP_FN void pull_any(const nnp_bp_pull* g, nnp_vec c, size_t p, int at, int j, int k, nnp_vec* turn,
+static void pull_any(const nnp_bp_pull* g, const nnp_vec* c, size_t p, int j, int k0, int n, nnp_vec* turn,
                      nnp_vec* stretch)
 {
     switch (g->kind) {
@@ -551,49 +571,57 @@ NNP_FN void pull_any(const nnp_bp_pull* g, nnp_vec c, size_t p, int at, int j, i
         NNP_BP_PULL(6)
     }
 }
+#undef NNP_BP_PULL
 
-/* Gradient of a channel with respect to R, directions and distances of its neighbours. From dE/dcos and
- * (dE/dr_jk)/r_jk: r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
+/* From dE/dcos and (dE/dr_jk)/r_jk to directions and distances:
+ * r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
+static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_bp_near* near, int j, int k0,
+                             int n, const nnp_vec* c, const nnp_vec* turn, const nnp_vec* stretch)
+{
+    const int narrow = x->c->n_narrow > 0, q = x->k0 + k0, s = x->bk + k0;
+    const int bj = x->j0 + j, sj = x->bj + j;
+    const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
+    nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
+    for (int k = 0; k < n; ++k) {
+        nnp_vec t = turn[k];
+        if (narrow) {
+            const nnp_vec rk = b->r[q + k], pj = stretch[k] * rj, pk = stretch[k] * rk;
+            t -= pj * rk;
+            gr += pj - pk * c[k];
+            near->gr[s + k] += pk - pj * c[k];
+        }
+        gx += t * b->ux[q + k];
+        gy += t * b->uy[q + k];
+        gz += t * b->uz[q + k];
+        near->gx[s + k] += t * xj;
+        near->gy[s + k] += t * yj;
+        near->gz[s + k] += t * zj;
+    }
+    near->gx[sj] += gx;
+    near->gy[sj] += gy;
+    near->gz[sj] += gz;
+    near->gr[sj] += gr;
+}
+
+/* Gradient of a channel with respect to R, directions and distances of its neighbours. */
 static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_block* b,
                                  nnp_bp_near* near, const nnp_vec* d, nnp_arena arena)
 {
     const nnp_bp_pull* const pull = pull_groups(bp, x, near, d, &arena);
-    const int narrow = x->c->n_narrow > 0, n_groups = x->c->n_groups, bk = x->bk;
-    const int every = x->c->has_extra ? NNP_BP_TILE : 0;
-    size_t p = 0, tile = 0;
-    for (int j = 0; j < x->nj; ++j) {
-        const int bj = x->j0 + j, sj = x->bj + j, end = x->same ? j : x->nk;
-        const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
-        nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
-        for (int k = 0; k < end; ++k, ++p) {
-            if (every && (p == 0 || p - tile == NNP_BP_TILE)) {
-                const int n = x->n_pairs - p < NNP_BP_TILE ? (int)(x->n_pairs - p) : NNP_BP_TILE;
-                channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_BACKWARD, n, x->cosine + p,
+    const nnp_bp_channel* const channel = x->c;
+    nnp_vec turn[NNP_BP_TILE], stretch[NNP_BP_TILE];
+    size_t p = 0;
+    for (int j = 0; j < x->nj; ++j)
+        for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n, p += (size_t)n) {
+            const nnp_vec* const c = x->cosine + p;
+            n = end - k0 < NNP_BP_TILE ? end - k0 : NNP_BP_TILE;
+            if (channel->has_extra)
+                channel_rows(bp->row + channel->first_row, channel->n_rows, NNP_BP_BACKWARD, n, c,
                              near->rows);
-                tile = p;
-            }
-            const nnp_vec c = x->cosine[p];
-            nnp_vec turn = nnp_splat(0), stretch = nnp_splat(0);
-            for (int i = 0; i < n_groups; ++i)
-                pull_any(&pull[i], c, p, (int)(p - tile), j, k, &turn, &stretch);
-            if (narrow) {
-                const nnp_vec rk = b->r[x->k0 + k], pj = stretch * rj, pk = stretch * rk;
-                turn -= pj * rk;
-                gr += pj - pk * c;
-                near->gr[bk + k] += pk - pj * c;
-            }
-            gx += turn * b->ux[x->k0 + k];
-            gy += turn * b->uy[x->k0 + k];
-            gz += turn * b->uz[x->k0 + k];
-            near->gx[bk + k] += turn * xj;
-            near->gy[bk + k] += turn * yj;
-            near->gz[bk + k] += turn * zj;
+            for (int k = 0; k < n; ++k) turn[k] = stretch[k] = nnp_splat(0);
+            for (int i = 0; i < channel->n_groups; ++i) pull_any(&pull[i], c, p, j, k0, n, turn, stretch);
+            vectors_backward(x, b, near, j, k0, n, c, turn, stretch);
         }
-        near->gx[sj] += gx;
-        near->gy[sj] += gy;
-        near->gz[sj] += gz;
-        near->gr[sj] += gr;
-    }
 }
 
 /* To pair vectors: dE/dr_ij = u dE/dr + (dE/du - u (u.dE/du))/r */
@@ -625,23 +653,37 @@ static size_t bp_scratch(const nnp_model* model, int species, size_t m, int trai
 {
     const nnp_bp* const bp = &model->bp[species];
     const size_t tile = NNP_BP_TILE, nt = (size_t)bp->n_terms, nf = (size_t)bp->n_functions;
+    const size_t channels = (size_t)nnp_n_channels(model->n_species);
     const size_t groups = (size_t)bp->max_groups, members = (size_t)bp->max_members;
     size_t vecs = (size_t)bp->max_own * (2 * m + tile + 1) + (3 * nt + 4) * m;
-    vecs += (m * m / 2 + m) * (1 + 2 * (size_t)bp->max_narrow) + 3 * nf + net_scratch(&model->net[species]);
+    vecs += (m * m / 2 + m + NNP_BP_ABREAST * channels) * (1 + 2 * (size_t)bp->max_narrow) + 3 * nf +
+            net_scratch(&model->net[species]);
     vecs += ((size_t)bp->max_rows + groups) * tile + 5 * members;
     vecs += groups * (sizeof(nnp_bp_pull) / sizeof(nnp_vec) + 1);
     vecs += (size_t)bp->first_set[model->n_species] * 2 * (NNP_BP_MONOMIALS + 1);
     if (training) /* tangents; one tile's rows */
         vecs += 8 * (2 * m + 1) + 4 * nf + (2 * (size_t)bp->max_own + 2 * (size_t)bp->max_narrow + 3) * tile;
-    *pieces = 32 + 4 * (size_t)nnp_n_channels(model->n_species) + 2 * groups +
-              (size_t)nnp_n_channels(model->n_species) * sizeof(nnp_bp_triplets) / 64;
+    *pieces = 32 + 4 * channels + 2 * groups + channels * sizeof(nnp_bp_triplets) / 64;
     return vecs;
 }
 
-/* Energy of the block's atoms (without E0); adds their pair gradients to b; *inputs_out: network inputs [n].
- */
+/* Number of functions outside their training range, by lane; a rounding of the range is inside. */
+static nnp_vec bp_outside(const nnp_bp* bp, const nnp_vec* g)
+{
+    const double slack = NNP_REAL_BITS == 64 ? 1e-9 : 1e-5;
+    nnp_vec count = nnp_splat(0);
+    for (int i = 0; i < bp->n_functions && bp->minimum; ++i) {
+        const double more = slack * (bp->maximum[i] - bp->minimum[i]);
+        const nnp_real low = (nnp_real)(bp->minimum[i] - more), high = (nnp_real)(bp->maximum[i] + more);
+        count += nnp_where((g[i] < low) | (g[i] > high), nnp_splat(NNP_R(1.0)));
+    }
+    return count;
+}
+
+/* Energy of the block's atoms (without E0); adds their pair gradients to b; *inputs_out: network inputs [n];
+ * *outside: functions beyond their training range. */
 static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_block* b, nnp_arena* arena,
-                           nnp_vec** inputs_out)
+                           nnp_vec** inputs_out, nnp_vec* outside)
 {
     const nnp_bp* const bp = &model->bp[b->species];
     const int s = model->n_species, nf = bp->n_functions;
@@ -664,6 +706,7 @@ static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_bl
         }
 
     const nnp_bp_moments mom = moments_values(bp, b, &v, arena, g);
+    *outside = bp_outside(bp, g);
     for (int i = 0; i < nf; ++i) g[i] = (g[i] - (nnp_real)bp->centre[i]) * (nnp_real)bp->factor[i];
     *inputs_out = g;
     const nnp_vec energy = net_evaluate(&model->net[b->species], theta, g, d, arena);

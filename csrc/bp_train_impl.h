@@ -128,7 +128,6 @@ static void triplets_rates(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
                            const nnp_rates* rate, nnp_arena arena, nnp_bp_sums out)
 {
     if (x->n_pairs == 0 || x->c->n_groups + x->c->n_moments == 0) return;
-    x->n_pairs = NNP_BP_TILE;
     x->cosine = nnp_take_vec(&arena, NNP_BP_TILE);
     x->far = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);
     x->dfar = nnp_take_vec(&arena, (size_t)(x->c->n_narrow + 1) * NNP_BP_TILE);
@@ -140,7 +139,7 @@ static void triplets_rates(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
 }
 
 /* G and dG/dt of a block, both scaled as the network takes them. */
-static nnp_bp_sums bp_rates(const nnp_model* model, const nnp_block* b, const nnp_system* system,
+static nnp_bp_sums bp_rates(const nnp_model* model, const nnp_block* b, int first, const nnp_point* lambda,
                             const nnp_tangent* tangent, nnp_arena* arena)
 {
     const nnp_bp* const bp = &model->bp[b->species];
@@ -148,7 +147,7 @@ static nnp_bp_sums bp_rates(const nnp_model* model, const nnp_block* b, const nn
     nnp_bp_sums out = {nnp_take_vec(arena, (size_t)nf), nnp_take_vec(arena, (size_t)nf)};
     for (int i = 0; i < nf; ++i) out.g[i] = out.g_dot[i] = nnp_splat(0);
     nnp_arena inner = *arena;
-    const nnp_rates rate = block_rates(b, system, tangent, &inner);
+    const nnp_rates rate = block_rates(b, first, lambda, tangent, &inner);
     radial_rates(bp, b, &rate, nnp_take_vec(&inner, 2 * (size_t)bp->max_own * NNP_BP_TILE), out);
     nnp_bp_near v = bp_near(bp, b, &inner);
     near_rates_of_terms(bp, b, &rate, &v);
@@ -164,11 +163,12 @@ static nnp_bp_sums bp_rates(const nnp_model* model, const nnp_block* b, const nn
     return out;
 }
 
-static void bp_gradient(const nnp_model* model, const nnp_real* theta, nnp_block* b, const nnp_system* system,
-                        const nnp_tangent* tangent, nnp_mask live, nnp_arena* arena, nnp_vec* acc)
+static void bp_gradient(const nnp_model* model, const nnp_real* theta, nnp_block* b, int first,
+                        const nnp_point* lambda, const nnp_tangent* tangent, nnp_mask live, nnp_arena* arena,
+                        nnp_vec* acc)
 {
     const int nf = model->bp[b->species].n_functions;
-    const nnp_bp_sums sums = bp_rates(model, b, system, tangent, arena);
+    const nnp_bp_sums sums = bp_rates(model, b, first, lambda, tangent, arena);
     nnp_vec *p = nnp_take_vec(arena, (size_t)nf), *q = nnp_take_vec(arena, (size_t)nf);
     const nnp_vec c = nnp_where(live, nnp_splat((nnp_real)tangent->c));
     net_gradient(&model->net[b->species], theta, sums.g, sums.g_dot, c,

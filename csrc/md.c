@@ -205,6 +205,11 @@ int nnp_md_rebuild(nnp_md* md)
     return status ? status : nnp_md_update(md);
 }
 
+void nnp_md_outside(const nnp_md* md, int64_t* atoms, int64_t* functions)
+{
+    nnp_workspace_outside(md ? md->work : NULL, atoms, functions);
+}
+
 int64_t nnp_md_n_builds(const nnp_md* md) { return md ? md->n_builds : 0; }
 
 int nnp_md_get(nnp_md* md, nnp_md_state* state)
