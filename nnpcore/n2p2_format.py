@@ -31,6 +31,7 @@ FUNCTIONS = {
 # RuNNer's other types: 1 is type 2 with eta = 0, the rest has no counterpart
 RUNNER_TYPES = {4: "cos(eta r)", 5: "Cartesian coordinate", 6: "bond length", 7: "unused", 8: "angle with a shift"}
 LENGTH_POWER = {"eta": -2, "rs": 1, "rc": 1, "r_low": 1, "r_high": 1}
+UNKNOWN = 1e30  # minimum and maximum in a scaling.data of ours whose model has no training range
 SUBTYPE = re.compile(r"p[1-4]a?|e")
 
 ACTIVATIONS = {

@@ -162,6 +162,8 @@ def _scaling(nn, path, functions):
             )
         factor[symbol] = (high - low) / spread if scale or sigma else spread
         centre[symbol] = shift - low / factor[symbol] if scale or sigma else shift
+    if all((values[:, :2] == [-fmt.UNKNOWN, fmt.UNKNOWN]).all() for _, values in table.values()):
+        return centre, factor, None, None
     columns = ({s: np.array(v[:, c]) for s, (_, v) in table.items()} for c in (0, 1))
     return centre, factor, *columns
 

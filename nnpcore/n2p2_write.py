@@ -130,8 +130,8 @@ def _scaling(arguments, order):
     for e, symbol in enumerate(arguments["species"], 1):
         centre, factor = (np.asarray(arguments[k][symbol], dtype=float) for k in ("centre", "factor"))
         bounds = [arguments[k] and arguments[k][symbol] for k in ("minimum", "maximum")]
-        low = np.full(len(centre), -1e30) if bounds[0] is None else np.asarray(bounds[0])
-        high = np.full(len(centre), 1e30) if bounds[1] is None else np.asarray(bounds[1])
+        low = np.full(len(centre), -fmt.UNKNOWN) if bounds[0] is None else np.asarray(bounds[0])
+        high = np.full(len(centre), fmt.UNKNOWN) if bounds[1] is None else np.asarray(bounds[1])
         if (factor < 0).any():
             raise N2p2Error(f"factor: negative for {symbol}, n2p2 has no such scaling")
         sigma = _inverse(np.where(factor > 0, factor, 1.0))

@@ -266,6 +266,7 @@ def test_export_sorts_functions_with_their_weights(tmp_path):
     back = n2p2.load(tmp_path / "p")
     own = back.metadata["bp"]
     assert [f["eta"] for f in own["functions"][0]] == pytest.approx([0.1, 0.5, 0.9], rel=1e-15)
+    assert own["minimum"] is None and own["maximum"] is None
     assert own["centre"][0] == [2.0, 3.0, 1.0] and own["factor"][0] == pytest.approx([1.0, 0.3, 0.1])
     expected = weights[0][0][[1, 2, 0]]
     expected[0] = 0  # a factor of 0 is an input that says nothing
