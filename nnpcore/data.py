@@ -91,13 +91,19 @@ class Frame:
         return None if self.cell is None else float(abs(np.linalg.det(self.cell)))
 
 
-def read_frames(path, units="eV/A"):
-    """Frames of a file that ASE reads (.xyz and .extxyz, also .xz .gz .bz2, best): a list of Frame.
+def read_frames(path, units=None):
+    """Frames of a file that ASE reads (.xyz and .extxyz, also .xz .gz .bz2, best) or an input.data: a list of Frame.
 
     Labels are looked for as REF_energy, REF_forces, REF_stress, REF_virial, then in the calculator ASE attaches, then
     as energy, forces (or force), stress (or virial: stress = -virial/V). Stress may be 3x3, 9 numbers or Voigt 6.
-    units: a key of UNITS, for every number in the file. Raises DataError naming file and frame.
+    units: a key of UNITS, for every number in the file; eV/A by default, Hartree/Bohr for input.data (input_data.py).
+    Raises DataError naming file and frame.
     """
+    from .input_data import is_input_data, read_input_data
+
+    if is_input_data(path):
+        return read_input_data(path, units)
+    units = units or "eV/A"
     if units not in UNITS:
         raise DataError(f"units {units!r} not known, expected one of {', '.join(UNITS)}")
     try:
