@@ -64,7 +64,7 @@ class Model(Section):
     hidden: Annotated[list[Count], Meta(min_length=1)] = field(default_factory=lambda: [25, 25])
     activation: str | list[str] = "tanh"  # bp: one for all hidden layers, or one each
     rs: NotNegative = 0.0  # A, start of the short-range repulsion; 0: none
-    cutoff: Literal["cosine", "septic"] = "septic"  # x(r): as published, or smoother at rc
+    cutoff: Literal["cosine", "smooth"] = "smooth"  # x(r): as published, or smoother at rc
     core: bool = True  # ZBL repulsion below the shortest distance of the data, so that MD cannot fall into a hole
     mass: dict[str, Positive] = {}  # amu, where not the standard atomic weight
     baseline: list[dict] = []  # as in docs/model-file.md, or {kind = "sw", name = "mW"}

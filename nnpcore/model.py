@@ -59,8 +59,8 @@ class Model:
         """New MSR model with random parameters (msr.init_msr). Raises InputError.
 
         species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
-        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "septic", of which three
-        derivatives are continuous at rc too (MD then conserves energy better). n2, n3: fingerprints of every channel,
+        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "smooth", of which three
+        derivatives vanish at rc (MD then conserves energy better). n2, n3: fingerprints of every channel,
         or lists [S][S] and [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such lists,
         one a species. e0 (eV, 0 by default), mass (amu, standard weights by default): one number, a list, or
         {symbol: number}. baseline: a Model with a classical

@@ -79,12 +79,12 @@ def random_theta(spec, rng, scale=0.5):
 
 def outer(r, rc, kind):
     """x(r), its slope and curvature below rc."""
+    w, e = np.pi / rc, 0.03
+    c, dc, d2c = (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
     if kind == "cosine":
-        w = np.pi / rc
-        return (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
-    s = r / rc  # 1 - 35 s^4 + 84 s^5 - 70 s^6 + 20 s^7, in factors: its terms cancel near s = 1
-    value, v = (1 - s) ** 4 * (1 + 4 * s + 10 * s**2 + 20 * s**3), s * (1 - s)
-    return value, -140 * v**3 / rc, -420 * v**2 * (1 - 2 * s) / rc**2
+        return c, dc, d2c
+    slope, curvature = (1 + e) * c * (c + 2 * e) / (c + e) ** 2, 2 * (1 + e) * e**2 / (c + e) ** 3  # of x(c)
+    return (1 + e) * c**2 / (c + e), slope * dc, curvature * dc**2 + slope * d2c
 
 
 def short_range(rc, rs, kind="cosine"):
