@@ -93,14 +93,10 @@ class Calculator(_Base):
 
         ASE's own comparison of all arrays takes a tenth of the time that a thousand atoms' forces do.
         """
-        last = self.atoms
-        if last is None or self._computed_with is not self.model.core:
+        if self.atoms is None or self._computed_with is not self.model.core:
             return list(all_changes)
-        changes = [
-            name for name in ("positions", "numbers") if not np.array_equal(atoms.arrays[name], last.arrays[name])
-        ]
-        changes += [name for name in ("cell", "pbc") if not np.array_equal(getattr(atoms, name), getattr(last, name))]
-        return changes
+        names = ("positions", "numbers", "cell", "pbc")
+        return [name for name, a, b in zip(names, _bits(atoms), _bits(self.atoms), strict=True) if a != b]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill self.results. Raises InputError (species the model lacks, singular cell, atoms on top of each other),
@@ -149,15 +145,20 @@ def _path(model):
         raise InputError(f"model: expected a file's path or an nnpcore.Model, got {type(model).__name__}") from None
 
 
+def _bits(atoms):
+    """Positions, numbers, cell, pbc as bytes: compared ten times as fast as arrays of a thousand atoms."""
+    return tuple(a.tobytes() for a in (atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc))
+
+
 class _Fixed:
     """What stays from step to step: species indices [n], cell [3,3] or None, pbc [3], volume (Å³; 0: none)."""
 
     def __init__(self, atoms, model_species):
-        self.of = atoms.numbers.copy(), atoms.cell.array.copy(), atoms.pbc.copy()
+        self.of = _bits(atoms)[1:]
         self.species = check_numbers(atoms.numbers, model_species)
         self.pbc = check_pbc(atoms.pbc, atoms.cell)
         self.cell = check_cell(atoms.cell.complete().array) if self.pbc.any() else None
         self.volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
 
     def fits(self, atoms):
-        return all(map(np.array_equal, self.of, (atoms.numbers, atoms.cell.array, atoms.pbc)))
+        return self.of == _bits(atoms)[1:]
