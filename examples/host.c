@@ -1,7 +1,7 @@
 /* host.c - the smallest host of nnpcore: energy and forces of two atoms, and how an error is told.
  *
- *   csrc=$(python -m nnpcore.sources)         (csrc in a checkout)
- *   cc -O3 -fopenmp -I$csrc host.c $csrc/[a-z]*.c -lm -o host && ./host model.nnp
+ *   cc $(python -m nnpcore.library --cflags) host.c $(python -m nnpcore.library --libs) -o host && ./host
+ * model.nnp
  */
 #include <nnpcore.h>
 #include <stdio.h>

@@ -50,7 +50,7 @@ def phonons(atoms):
     """Path coordinate [k], frequencies in THz [k,6] and special points along L-Γ-X; displacements of 0.01 Å."""
     path = atoms.cell.bandpath("LGX", npoints=121)
     with tempfile.TemporaryDirectory() as folder:
-        ph = Phonons(atoms, atoms.calc, supercell=(5, 5, 5), delta=0.01, name=f"{folder}/phonon")
+        ph = Phonons(atoms, atoms.calc, supercell=(4, 4, 4), delta=0.01, name=f"{folder}/phonon")
         ph.run()
         ph.read(acoustic=True)
         bands = ph.get_band_structure(path)
