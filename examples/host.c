@@ -1,7 +1,7 @@
 /* host.c - the smallest host of nnpcore: energy and forces of two atoms, and how an error is told.
  *
- *   cc $(python -m nnpcore.library --cflags) host.c $(python -m nnpcore.library --libs) -o host && ./host
- * model.nnp
+ *   cc $(python -m nnpcore.library --cflags) host.c $(python -m nnpcore.library --libs) -o host
+ *   ./host model.nnp
  */
 #include <nnpcore.h>
 #include <stdio.h>
