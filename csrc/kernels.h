@@ -98,7 +98,7 @@ typedef struct nnp_scratch {
 int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model,
                         int max_neighbours, int training, int n_threads);
 
-/* A, B, C of x(r) = A/r + B r^30 + C below Rs > 0: value, slope and curvature of the cosine at Rs. */
+/* A, B, C of x(r) = A/r + B r^30 + C below Rs > 0: value, slope and curvature of the outer branch at Rs. */
 void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, double* c);
 
 /* Distance that separates near from far neighbours in a block: the triplet cutoff. */

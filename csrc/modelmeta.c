@@ -116,8 +116,10 @@ static int read_counts(json list, const char* key, int n, int* counts)
 
 static int read_msr(json meta, nnp_model* m)
 {
+    static const char* const cutoffs[] = {"cosine", "quintic"}; /* as NNP_CUTOFF_ */
     json msr, list, none, value;
     TRY(get(meta, "msr", &msr));
+    if (json_find(msr, "cutoff", &value)) TRY(get_word(msr, "cutoff", cutoffs, 2, &m->cutoff_kind));
     TRY(get_number(msr, "rc", &m->rc));
     TRY(get_number(msr, "rc3", &m->rc3));
     TRY(get_number(msr, "rs", &m->rs));

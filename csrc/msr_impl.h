@@ -43,13 +43,21 @@ static int block_size(const nnp_block* b)
     return b->begin[last] + 2 * b->capacity[last];
 }
 
-static nnp_near near_variables(const nnp_block* b, nnp_real rc3, nnp_arena* arena)
+NNP_FN void msr_smooth(const nnp_model* model, nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx)
+{
+    if (model->cutoff_kind == NNP_CUTOFF_COSINE)
+        nnp_cutoff_cos(r, rc, x, dx);
+    else
+        nnp_cutoff_quintic(r, rc, x, dx);
+}
+
+static nnp_near near_variables(const nnp_model* model, const nnp_block* b, nnp_arena* arena)
 {
     nnp_near v;
     near_take(&v, arena, block_size(b));
     for (int part = 0; part < 2 * b->n_species; part += 2) NNP_EACH_NEIGHBOUR(b, part, n)
         {
-            nnp_cutoff_cos(b->r[n], rc3, &v.y[n], &v.dy[n]);
+            msr_smooth(model, b->r[n], (nnp_real)model->rc3, &v.y[n], &v.dy[n]);
             v.wx[n] = v.y[n] * b->ux[n];
             v.wy[n] = v.y[n] * b->uy[n];
             v.wz[n] = v.y[n] * b->uz[n];
@@ -225,7 +233,7 @@ static void near_backward(nnp_block* b, const nnp_near* v)
 
 static void msr_cutoff(const nnp_model* model, nnp_short_range sr, nnp_vec r, nnp_vec* x, nnp_vec* dx)
 {
-    nnp_cutoff_cos(r, (nnp_real)model->rc, x, dx);
+    msr_smooth(model, r, (nnp_real)model->rc, x, dx);
     if (model->rs > 0) nnp_cutoff_short(r, sr, x, dx);
 }
 
@@ -296,7 +304,7 @@ static nnp_vec msr_evaluate(const nnp_model* model, const nnp_real* theta, nnp_b
     for (int i = 0; i < nf; ++i) f[i] = nnp_splat(0);
     pairs_forward(model, theta, b, f, df);
 
-    const nnp_near v = near_variables(b, (nnp_real)model->rc3, arena);
+    const nnp_near v = near_variables(model, b, arena);
     nnp_triplets* const c = (nnp_triplets*)nnp_take(arena, (size_t)nnp_n_channels(s) * sizeof(nnp_triplets));
     int n_live = 0, first = nf;
     for (int i = 0; i < nnp_n_channels(s); ++i) first -= m->n3[i];

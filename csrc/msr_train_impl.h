@@ -240,7 +240,7 @@ static void msr_gradient(const nnp_model* model, const nnp_real* theta, nnp_bloc
     const nnp_msr* const m = &model->msr[b->species];
     const int s = model->n_species, nf = m->n_fingerprints;
     nnp_rates rate = block_rates(b, system, tangent, arena);
-    const nnp_near v = near_variables(b, (nnp_real)model->rc3, arena);
+    const nnp_near v = near_variables(model, b, arena);
     near_rates(b, &v, &rate);
     nnp_sums* const sums = (nnp_sums*)nnp_take(arena, (size_t)nf * sizeof(nnp_sums));
     memset(sums, 0, (size_t)nf * sizeof(nnp_sums));

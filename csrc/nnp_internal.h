@@ -26,6 +26,7 @@ int nnp_reserve(void* p, size_t* capacity, size_t count, size_t element);
 /* ---- model ---- */
 
 enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1 };
+enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_QUINTIC = 1 };
 enum { NNP_ACT_LINEAR = 0, NNP_ACT_TANH = 1 };
 enum { NNP_MAX_LAYERS = 16 };
 
@@ -71,6 +72,7 @@ struct nnp_model {
     double* e0;         /* [S] eV */
     double cutoff;      /* largest of all below */
     double rc, rc3, rs; /* MSR: R_c, R_c' <= R_c, R_s (0: no short-range branch) */
+    int cutoff_kind;    /* MSR: x(r), NNP_CUTOFF_ */
     nnp_net* net;       /* [S], NULL for a baseline alone */
     nnp_msr* msr;       /* [S], NULL unless MSR */
     int n_baseline;

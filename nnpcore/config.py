@@ -60,6 +60,8 @@ class Model(Section):
     n3: CountOrZero | list[list[CountOrZero]] = 5  # per triplet channel, or [S][S(S+1)/2]
     hidden: Annotated[list[Count], Meta(min_length=1)] = field(default_factory=lambda: [25, 25])
     rs: NotNegative = 0.0  # A, start of the short-range repulsion; 0: none
+    cutoff: Literal["cosine", "quintic"] = "quintic"  # x(r): as published, or with a continuous curvature at rc
+    core: bool = True  # ZBL repulsion below the shortest distance of the data, so that MD cannot fall into a hole
     mass: dict[str, Positive] = {}  # amu, where not the standard atomic weight
     baseline: list[dict] = []  # as in docs/model-file.md, or {kind = "sw", name = "mW"}
     init_from: str | None = None  # continue from this .nnp; every other key is then its own

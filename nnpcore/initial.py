@@ -60,7 +60,8 @@ def independent(model, frames, seed, make_trainer):
     """The model with exponents chosen by pivots() among candidates drawn with the seed, channel by channel."""
     shape = model.metadata["msr"]
     many = {n: [[count * N_CANDIDATES for count in row] for row in shape[n]] for n in ("n2", "n3")}
-    drawn = Model.msr(model.species, shape["rc"], shape["rc3"], hidden=[1], rs=shape["rs"], seed=seed, **many)
+    same = {"rs": shape["rs"], "cutoff": shape.get("cutoff", "cosine")}
+    drawn = Model.msr(model.species, shape["rc"], shape["rc3"], hidden=[1], seed=seed, **same, **many)
     theta = np.array(model.theta)
     for s, (symbol, g) in enumerate(zip(model.species, inputs(drawn, frames, make_trainer), strict=True)):
         if len(g) < 2:

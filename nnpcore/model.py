@@ -50,6 +50,7 @@ class Model:
         n3=5,
         hidden=(25, 25),
         rs=0.0,
+        cutoff="cosine",
         seed=0,
         e0=None,
         mass=None,
@@ -59,10 +60,11 @@ class Model:
         """New MSR model with random parameters (msr.init_msr). Raises InputError.
 
         species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
-        start of the short-range branch, 0 for none. n2, n3: fingerprints of every channel, or lists [S][S] and
-        [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such
-        lists, one a species. e0 (eV, 0 by default), mass (amu,
-        standard weights by default): one number, a list, or {symbol: number}. baseline: a Model with a classical
+        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "quintic", whose curvature
+        is continuous at rc too (MD then conserves energy better). n2, n3: fingerprints of every channel, or lists
+        [S][S] and [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such lists, one a
+        species. e0 (eV, 0 by default), mass (amu, standard weights by default): one number, a list, or
+        {symbol: number}. baseline: a Model with a classical
         potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
         """
         species = architecture.check_symbols(species)
@@ -73,7 +75,10 @@ class Model:
         spec = architecture.common("msr", species, mass, e0)
         rc = architecture.number(rc, "rc")
         rc3 = rc if rc3 is None else architecture.number(rc3, "rc3")
-        spec["msr"] = {"rc": rc, "rc3": rc3, "rs": architecture.number(rs, "rs"), "n2": n2, "n3": n3}
+        if cutoff not in msr.CUTOFFS:
+            raise InputError(f"cutoff: {cutoff!r} is not one of {', '.join(msr.CUTOFFS)}")
+        rs = architecture.number(rs, "rs")
+        spec["msr"] = {"rc": rc, "rc3": rc3, "rs": rs, "cutoff": cutoff, "n2": n2, "n3": n3}
         spec["network"] = [{"hidden": widths, "activation": ["tanh"] * len(widths)} for widths in hidden]
         if baseline is not None:
             spec["baseline"] = architecture.baseline_list(baseline)
@@ -407,7 +412,8 @@ class Model:
         lines = [f"method        {about['method']}", f"cutoff        {about['cutoff[A]']:g} A"]
         if self.method == "msr":
             own = about["msr"]
-            lines.append(f"MSR           rc {own['rc']:g} A, rc3 {own['rc3']:g} A, rs {own['rs']:g} A")
+            kind = own.get("cutoff", "cosine")
+            lines.append(f"MSR           rc {own['rc']:g} A, rc3 {own['rc3']:g} A, rs {own['rs']:g} A, {kind} cutoff")
         lines.append(f"parameters    {about['n_parameters']}")
         for s, symbol in enumerate(about["species"]):
             line = f"species {s:<2d}    {symbol:<2s}  {about['mass[amu]'][s]:g} amu, E0 {about['e0[eV]'][s]:.10g} eV"

@@ -6,6 +6,8 @@ import numpy as np
 
 from .validate import InputError
 
+CUTOFFS = ("cosine", "quintic")
+"""Cutoff functions x(r) (csrc/math/cutoff.h)."""
 EXPONENTS = ("alpha", "triplet")
 """Tensors that hold exponents (alpha; a, b, beta), which the training regularises and the file format bounds."""
 

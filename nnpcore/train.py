@@ -19,6 +19,7 @@ from . import checkpoint, config, data
 from .elements import MASSES
 from .evaluate import Labels, by_config_type, format_table, predict
 from .model import Model, load
+from .neighbors import neighbor_list
 from .training import Diverged, Result, Training
 
 __all__ = ["Diverged", "Result", "Training", "build_model", "load_frames", "train"]
@@ -116,15 +117,32 @@ def build_model(settings, frames, base=Path()):
         n3=m.n3,
         hidden=m.hidden,
         rs=m.rs,
-        baseline=[_baseline(term) for term in m.baseline] or None,
+        cutoff=m.cutoff,
+        baseline=[_baseline(term) for term in m.baseline] + (core(frames, m.rc) if m.core else []) or None,
         mass={s: m.mass.get(s, MASSES.get(s)) for s in species},
         seed=settings.train.seed,
     )
-    if m.baseline:  # E0 are fitted to what the baseline leaves: a network of zeros is the baseline alone
+    if m.baseline:  # E0 are fitted to what it leaves: a network of zeros is the baseline alone (and a core is 0 here)
         energies = predict(model.replace(theta=np.zeros(model.n_parameters)), frames)[0]
         pairs = zip(frames, energies, strict=True)
         frames = [replace(f, energy=None if f.energy is None else f.energy - e) for f, e in pairs]
     return model.replace(e0=data.reference_energies(frames, species, settings.data.e0))
+
+
+CORE = (0.45, 0.95)
+"""Inner and outer radius of the core in units of the shortest distance of the data."""
+
+
+def core(frames, cutoff):
+    """[a ZBL term that vanishes at every distance of the frames], or [] where none is below the cutoff (Å).
+
+    No data say what a network does below their shortest distance: a hot atom may find an attractive hole there.
+    """
+    distances = (neighbor_list("d", f.positions, f.cell, f.pbc, cutoff) for f in frames)
+    shortest = min((d.min() for d in distances if d.size), default=0.0)
+    if not shortest > 0:
+        return []
+    return [{"kind": "zbl", "inner": CORE[0] * shortest, "outer": CORE[1] * shortest}]
 
 
 def _baseline(term):

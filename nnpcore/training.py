@@ -112,6 +112,11 @@ def make_trainer(model, threads, precision):
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
 
 
+EXPONENT_LIMIT = 25.0
+"""|a|, |b|, |beta|, |alpha| stay within it: a + b + beta < 80, which float32 holds (csrc/engine.c). What the loss does
+not feel may wander there; nothing pulls it back from below."""
+
+
 def bound_penalty(theta, exponents, bound, weight):
     """(R, dR/dtheta [P]) of R = weight sum max(0, phi - bound)^2 over the exponents phi; exponents is a mask [P]."""
     excess = np.where(exponents, np.maximum(theta - bound, 0.0), 0.0)
@@ -144,6 +149,8 @@ class Training:
         self.valid_indices = np.arange(n, n + n_valid, dtype=np.int32) if n_valid else np.arange(n, dtype=np.int32)
         self.labels = Labels(self.valid_frames)
         self.exponents = model.exponents
+        reach = max(EXPONENT_LIMIT, np.abs(model.theta[self.exponents]).max(initial=0.0))
+        self.reach = np.where(self.exponents, reach, np.inf)
         self.n_batches = -(-n // settings.train.batch)
         theta = np.array(model.theta, dtype=np.float64)
         self.state = State(
@@ -232,7 +239,8 @@ class Training:
         self.lr = self._rate() * schedule.factor(c.schedule, epoch, progress, c.train.epochs)
         if not (np.isfinite(terms).all() and np.isfinite(grad).all()):
             self._diverged(chosen, f"loss {terms[0]}")
-        s.theta = s.optimizer.update(s.theta, clip(grad, c.optimizer.clip), self.lr)
+        theta = s.optimizer.update(s.theta, clip(grad, c.optimizer.clip), self.lr)
+        s.theta = np.clip(theta, -self.reach, self.reach)
         if c.train.ema > 0:
             # the usual warm-up of the decay: an average over the first steps should not remember the start
             decay = min(c.train.ema, (1 + s.optimizer.step) / (10 + s.optimizer.step))

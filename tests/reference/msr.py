@@ -20,6 +20,7 @@ class Spec:
     hidden: tuple = (25, 25)
     rs: float = 0.0
     e0: tuple = ()
+    cutoff: str = "cosine"
 
     def widths(self, s):
         return [sum(self.n2[s]) + sum(self.n3[s]), *self.hidden, 1]
@@ -76,20 +77,26 @@ def random_theta(spec, rng, scale=0.5):
     return np.concatenate(parts)
 
 
-def short_range(rc, rs):
-    """(A, B, C) of x = A/r + B r^30 + C below rs: value, slope, curvature of the cosine at rs."""
-    w = np.pi / rc
+def outer(r, rc, kind):
+    """x(r), its slope and curvature below rc."""
+    if kind == "cosine":
+        w = np.pi / rc
+        return (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
+    s = np.polynomial.Polynomial([1, 0, 0, -10, 15, -6])
+    return s(r / rc), s.deriv(1)(r / rc) / rc, s.deriv(2)(r / rc) / rc**2
+
+
+def short_range(rc, rs, kind="cosine"):
+    """(A, B, C) of x = A/r + B r^30 + C below rs: value, slope, curvature of the outer branch at rs."""
     matrix = [[1 / rs, rs**30, 1], [-1 / rs**2, 30 * rs**29, 0], [2 / rs**3, 30 * 29 * rs**28, 0]]
-    return np.linalg.solve(matrix, [(1 + np.cos(w * rs)) / 2, -w / 2 * np.sin(w * rs), -w * w / 2 * np.cos(w * rs)])
+    return np.linalg.solve(matrix, outer(rs, rc, kind))
 
 
-def switch(r, rc, rs=0.0):
+def switch(r, rc, rs=0.0, kind="cosine"):
     """x(r) and dx/dr."""
-    w = np.pi / rc
-    inside = r < rc
-    x, dx = np.where(inside, (1 + np.cos(w * r)) / 2, 0.0), np.where(inside, -w / 2 * np.sin(w * r), 0.0)
+    x, dx, _ = (np.where(r < rc, value, 0.0) for value in outer(r, rc, kind))
     if rs > 0:
-        a, b, c = short_range(rc, rs)
+        a, b, c = short_range(rc, rs, kind)
         x = np.where(r < rs, a / r + b * r**30 + c, x)
         dx = np.where(r < rs, -a / r**2 + 30 * b * r**29, dx)
     return x, dx
@@ -97,7 +104,7 @@ def switch(r, rc, rs=0.0):
 
 def _two_body(spec, s, p, r, t):
     """F2 [sum n2] of one centre and dF2/dr_j [sum n2, m]."""
-    x, dx = switch(r, spec.rc, spec.rs)
+    x, dx = switch(r, spec.rc, spec.rs, spec.cutoff)
     values, slopes = [], []
     for partner, n in enumerate(spec.n2[s]):
         at = len(values)
@@ -113,7 +120,7 @@ def _three_body(spec, s, p, d, r, t):
     """F3 [sum n3] of one centre and dF3/dr_ij [sum n3, m, 3]."""
     m, total = len(r), sum(spec.n3[s])
     values, slopes = np.zeros(total), np.zeros((total, m, 3))
-    x, dx = switch(r, spec.rc3)
+    x, dx = switch(r, spec.rc3, kind=spec.cutoff)
     first = np.concatenate([[0], np.cumsum(spec.n3[s])]).astype(int)
     index = np.array([[channel(spec.n_species, a, b) for b in range(spec.n_species)] for a in range(spec.n_species)])
     J, K = np.triu_indices(m, 1)

@@ -100,11 +100,12 @@ def test_channels_count_unordered_pairs():
         assert all(msr.channel(n, u, t) == c for (t, u), c in formula.items())
 
 
-def test_short_range_branch_is_smooth():
+@pytest.mark.parametrize("kind", ["cosine", "quintic"])
+def test_short_range_branch_is_smooth(kind):
     r = 1.9 + np.array([-1e-6, 1e-6])
-    x, dx = msr.switch(r, 4.5, 1.9)
+    x, dx = msr.switch(r, 4.5, 1.9, kind)
     assert abs(x[0] - x[1] + 2e-6 * dx[0]) < 1e-11 and abs(dx[0] - dx[1]) < 1e-5
-    assert msr.switch(np.array([1.0]), 4.5, 1.9)[0][0] > msr.switch(np.array([1.0]), 4.5)[0][0]
+    assert msr.switch(np.array([1.0]), 4.5, 1.9, kind)[0][0] > msr.switch(np.array([1.0]), 4.5, 0.0, kind)[0][0]
 
 
 def test_loss_by_hand(rng):

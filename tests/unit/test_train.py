@@ -10,6 +10,7 @@ from fake_trainer import FakeTrainer
 from nnpcore import checkpoint, config, training
 from nnpcore.data import DataError, Frame
 from nnpcore.model import Model
+from nnpcore.train import core
 from nnpcore.training import Diverged, Training, bound_penalty
 
 
@@ -151,10 +152,10 @@ def test_divergence_stops_and_keeps_the_last_checkpoint(model, frames, tmp_path,
 
 
 def test_time_limit_ends_with_a_validation_and_the_callback_can_stop(model, frames):
-    table = {"train": {"max_seconds": 0.2, "batch": 4}, "schedule": {"kind": "cosine"}}
+    table = {"train": {"max_seconds": 0.5, "batch": 4}, "schedule": {"kind": "cosine"}, "optimizer": {"kind": "adam"}}
     result = run(model, frames, config.convert(table))
     assert result.stopped == "seconds"
-    assert result.history[-1]["learning_rate[1]"] < 0.2 * result.history[0]["learning_rate[1]"]
+    assert result.history[-1]["learning_rate[1]"] < 0.5 * result.history[0]["learning_rate[1]"]
     result = run(model, frames, settings(), callback=lambda row: row["epoch[1]"] == 2)
     assert result.stopped == "callback" and len(result.history) == 2
 
@@ -204,3 +205,27 @@ def test_frames_the_model_does_not_know_are_named(model, frames):
     bad = Frame(["Kr"], [[0, 0, 0]], energy=0.0, forces=[[0, 0, 0]], source="odd.xyz@4")
     with pytest.raises(DataError, match=r"odd\.xyz@4: species Kr"):
         Training(model, [*frames, bad], [], settings())
+
+
+def test_core_keeps_atoms_apart_and_vanishes_on_the_data():
+    """The core is zero at all distances of the frames; below them it repels."""
+    frames = [Frame(["O"] * 2, [[0, 0, 0], [d, 0, 0]], energy=0.0, forces=np.zeros((2, 3))) for d in (2.0, 2.5)]
+    (term,) = core(frames, 4.0)
+    potential = Model.msr(["O"], rc=4.0, n2=1, n3=0, hidden=[1], baseline=[term])
+    potential.theta = np.zeros(potential.n_parameters)
+    assert [potential.compute(f.positions, "O").energy for f in frames] == [0.0, 0.0]
+    close = potential.compute([[0, 0, 0], [1.0, 0, 0]], "O")
+    assert close.energy > 5 and close.forces[1, 0] > 10
+    assert core([Frame(["O"], [[0, 0, 0]], energy=0.0)], 4.0) == []
+
+
+def test_exponents_stay_within_reach(model, frames):
+    """Huge steps cannot take an exponent out of what float32 holds; a start beyond the limit widens it."""
+    settings = config.TrainConfig(
+        train=config.Train(epochs=3, batch=4), optimizer=config.Optimizer(kind="adam", lr=1e3, exponent_scale=1.0)
+    )
+    for first, reach in ((1.0, training.EXPONENT_LIMIT), (40.0, 40.0)):
+        model.theta = np.where(np.arange(model.n_parameters) == 0, first, model.theta)
+        with Training(model, frames, frames, settings, quiet=True) as run:
+            run.run()
+            assert np.abs(run.state.theta[model.exponents]).max() == reach

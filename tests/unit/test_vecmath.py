@@ -63,7 +63,8 @@ def test_tanh(library):
     assert float(np.abs(y - np.tanh(x)).max()) < library[2]
 
 
-def test_cutoff(library):
+@pytest.mark.parametrize("quintic", [False, True])
+def test_cutoff(library, quintic):
     """x(r) and dx/dr, and exact zeros from Rc on."""
     lib, kind, bound = library
     rc = kind(4.5)
@@ -71,11 +72,14 @@ def test_cutoff(library):
     x, dx = np.empty_like(r), np.empty_like(r)
     pointer = np.ctypeslib.ndpointer(kind)
     real = ctypes.c_double if kind is np.float64 else ctypes.c_float
-    lib.map_cutoff.argtypes = [ctypes.c_int, pointer, real, pointer, pointer]
-    lib.map_cutoff(len(r), r, rc, x, dx)
+    lib.map_cutoff.argtypes = [ctypes.c_int, pointer, real, ctypes.c_int, pointer, pointer]
+    lib.map_cutoff(len(r), r, rc, quintic, x, dx)
     s = r.astype(np.longdouble) * (np.longdouble(np.pi) / np.longdouble(rc))
     inside = r < rc
     true, slope = 0.5 * (1 + np.cos(s)), -0.5 * (np.longdouble(np.pi) / np.longdouble(rc)) * np.sin(s)
+    if quintic:
+        s /= np.longdouble(np.pi)
+        true, slope = 1 - s**3 * (10 - s * (15 - 6 * s)), -30 * (s * (1 - s)) ** 2 / np.longdouble(rc)
     assert float(np.abs(x - true)[inside].max()) < bound
     assert float(np.abs(dx - slope)[inside].max()) < bound
     assert not x[~inside].any() and not dx[~inside].any()
