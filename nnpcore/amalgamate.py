@@ -33,6 +33,7 @@ HEAD = """\
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" /* gcc 12 at -O3 loses sight of what a status tells, */
 #pragma GCC diagnostic ignored "-Wformat-truncation"    /* and sees how long an error text could become */
+#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 """
 LICENCE = """\
