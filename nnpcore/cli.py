@@ -43,6 +43,12 @@ def _demo(args):
     return demo_main(out=args.out, quick=args.quick, seed=args.seed)
 
 
+def _ipi(args):
+    from .ipi import ipi_main
+
+    ipi_main(args)
+
+
 def _info(args):
     import json
 
@@ -112,6 +118,19 @@ def parser():
     p = verb("info", _info, "what a model file holds")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("--json", action="store_true", help="as JSON")
+    p = verb("ipi", _ipi, "energies and forces for i-PI, over its socket")
+    p.add_argument("model", metavar="MODEL")
+    p.add_argument("--unix", metavar="NAME", help="i-PI's <address> of a UNIX socket")
+    p.add_argument("--prefix", default="/tmp/ipi_", help="before NAME (default: %(default)s)")
+    p.add_argument("--host", default="localhost", help="of an INET socket (default: %(default)s)")
+    p.add_argument("--port", type=int, metavar="N", help="of an INET socket")
+    p.add_argument("--structure", metavar="FILE", help="what ASE reads, with the atoms in i-PI's order: their species")
+    p.add_argument("--species", metavar="X", help="one symbol for all atoms, instead (default: the model's only one)")
+    p.add_argument("--isolated", action="store_true", help="i-PI's cell is a box around, not periodic")
+    p.add_argument("--precision", default="float64", help="float64 or float32 (default: %(default)s)")
+    p.add_argument("--threads", type=int, default=0, metavar="N", help="default: all")
+    p.add_argument("--skin", type=float, default=1.0, metavar="A", help="of the neighbour list (default: %(default)s)")
+    p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="wait for i-PI (default: %(default)s)")
     p = verb(
         "convert", _convert, "n2p2 and RuNNer: a potential's folder, input.nn or input.data into our files, or back"
     )

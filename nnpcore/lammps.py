@@ -179,7 +179,7 @@ def compiler(name=None, mpi=True):
 
 def core_archive():
     """libnnpcore.a, compiled when nnpcore was installed; or from the sources, once, where that is missing."""
-    shipped = Path(__file__).resolve().with_name("libnnpcore.a")
+    shipped = Path(__file__).resolve().parent / "lib" / "libnnpcore.a"
     if shipped.is_file():
         return shipped
     folder = sources.folder()
