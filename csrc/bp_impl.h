@@ -126,14 +126,9 @@ NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channe
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
     const nnp_vec least = nnp_splat(-NNP_BP_EXP_LIMIT);
     for (int k = 0; k < n; k += U, far += U, dfar += U) {
-        nnp_vec s[U], r_inv[U], fc[U], dfc[U], e[NNP_BP_MAX_CHAIN][U];
+        nnp_vec s[U], fc[U], e[NNP_BP_MAX_CHAIN][U];
         for (int q = 0; q < U; ++q) s[q] = square_distance(b, k0 + k + q, x, y, z);
-        for (int q = 0; q < U; ++q) r_inv[q] = nnp_rsqrt(s[q]);
-        for (int q = 0; q < U; ++q) nnp_bp_cutoff(kind, s[q] * r_inv[q], p, &fc[q], &dfc[q]);
-        for (int q = 0; q < U; ++q) {
-            const nnp_vec tiny = nnp_splat(NNP_BP_TINY);
-            dfar[q] = nnp_where(fc[q] > tiny, dfc[q] * r_inv[q] / nnp_max(fc[q], tiny));
-        }
+        for (int q = 0; q < U; ++q) nnp_bp_cutoff_ratio(kind, nnp_sqrt(s[q]), p, &fc[q], &dfar[q]);
         for (int i = 0; i < c->n_chain; ++i) {
             const nnp_bp_link* const l = &c->chain[i];
             const nnp_real factor = (nnp_real)-l->eta * NNP_LOG2E;
@@ -231,7 +226,7 @@ static void tile_sums(const nnp_bp* bp, const nnp_bp_channel* c, nnp_vec* rows, 
                       const nnp_vec* w, nnp_vec* sums)
 {
     const nnp_bp_group* const group = bp->group + c->first_group;
-    channel_rows(bp->row + c->first_row, c->n_rows, NNP_BP_FORWARD, n, cosine, rows);
+    channel_rows(bp, c, NNP_BP_FORWARD, n, cosine, rows);
     for (int g = 0; g < c->n_groups; ++g, w += NNP_BP_TILE)
         for (int i = 0; i < group[g].n; i += 8) {
             const nnp_bp_member* const f = bp->member + group[g].first + i;

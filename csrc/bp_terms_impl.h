@@ -99,20 +99,55 @@ static void term_rows(const nnp_bp* bp, const int* list, int n_list, int n, cons
 
 /* ---- rows of a channel: powers and windows of the angle ---- */
 
-/* Rows that the sweep wants, [n_rows][NNP_BP_TILE], for n cosines. */
-static void channel_rows(const nnp_bp_row* list, int n_rows, int use, int n, const nnp_vec* c, nnp_vec* rows)
+/* The powers of one lambda that the sweep wants, side by side in registers. */
+static void power_block(const nnp_bp_row* list, const nnp_bp_block* block, int use, int n, const nnp_vec* c,
+                        nnp_vec* rows)
 {
-    for (int i = 0; i < n_rows; ++i) {
+    nnp_vec* out[8];
+    for (int i = 0; i < 8; ++i) {
+        const int r = block->row[i];
+        out[i] = r >= 0 && (list[r].use & use) ? rows + (size_t)r * NNP_BP_TILE : NULL;
+    }
+    int most = 0;
+    for (int i = 0; i < 8; ++i)
+        if (out[i]) most = i;
+    if (most == 0) {
+        for (int k = 0; k < n && out[0]; ++k) out[0][k] = nnp_bp_base(c[k], (nnp_real)block->lambda);
+        return;
+    }
+    for (int k = 0; k < n; ++k) {
+        const nnp_vec p = nnp_bp_base(c[k], (nnp_real)block->lambda);
+        const nnp_vec p2 = p * p, p3 = p2 * p, p4 = p2 * p2, p7 = p4 * p3, p8 = p4 * p4;
+        if (out[0]) out[0][k] = p;
+        if (out[1]) out[1][k] = p2;
+        if (out[2]) out[2][k] = p3;
+        if (out[3]) out[3][k] = p4;
+        if (out[4]) out[4][k] = p7;
+        if (out[5]) out[5][k] = p8;
+        if (out[6]) out[6][k] = p8 * p7;
+        if (out[7]) out[7][k] = p8 * p8;
+    }
+}
+
+/* Rows that the sweep wants, [n_rows][NNP_BP_TILE], for n cosines. */
+static void channel_rows(const nnp_bp* bp, const nnp_bp_channel* channel, int use, int n, const nnp_vec* c,
+                         nnp_vec* rows)
+{
+    const nnp_bp_row* const list = bp->row + channel->first_row;
+    for (int i = 0; i < channel->n_blocks; ++i)
+        power_block(list, &bp->block[channel->first_block + i], use, n, c, rows);
+    for (int i = 0; i < channel->n_rows; ++i) {
         const nnp_bp_row* const r = &list[i];
         nnp_vec* const out = rows + (size_t)i * NNP_BP_TILE;
         const nnp_vec* const a = rows + (size_t)r->a * NNP_BP_TILE;
         const nnp_vec* const b = rows + (size_t)r->b * NNP_BP_TILE;
-        if (r->kind == NNP_BP_WINDOW) angle_window_row(&r->window, n, c, out, out + NNP_BP_TILE);
         if (!(r->use & use)) continue;
         switch (r->kind) {
-            NNP_BP_ROW(NNP_BP_BASE, out[k] = nnp_bp_base(c[k], (nnp_real)r->lambda))
             NNP_BP_ROW(NNP_BP_PRODUCT, out[k] = a[k] * b[k])
             NNP_BP_ROW(NNP_BP_REAL, out[k] = nnp_bp_power(a[k], (nnp_real)r->zeta))
+        case NNP_BP_WINDOW:
+            angle_window_row(&r->window, n, c, out, out + NNP_BP_TILE);
+            break;
         default:
             break;
         }
