@@ -64,7 +64,7 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
         const nnp_bp_group* const g = &bp->group[c->first_group + i];
         nnp_bp_pull* const out = &pull[i];
         const size_t row = (size_t)g->term * (size_t)near->n, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
-        out->kind = 3 * g->degree + (g->narrow < 0 ? 0 : c->n_chain ? 2 : 1);
+        out->kind = 6 * g->degree + (g->narrow < 0 ? 0 : c->n_chain ? 4 : 2) + (g->n > g->n_poly);
         out->eta2 = NNP_R(2.0) * (nnp_real)bp->term[g->term].eta;
         out->n_extra = g->n - g->n_poly;
         out->rj = near->value + row + x->bj;
@@ -87,9 +87,10 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
 }
 
 /* Q groups of one kind at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both
- * neighbours, turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. narrow: 0, 1, or 2 for a chain of exponentials. */
-NNP_FN void pull_row(const int Q, const int degree, const int narrow, const nnp_bp_pull* g, const nnp_vec* c,
-                     size_t p, int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
+ * neighbours, turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. narrow: 0, 1, or 2 for a chain of exponentials;
+ * extra: whether functions that are no polynomials are looked for. */
+NNP_FN void pull_row(const int Q, const int degree, const int narrow, const int extra, const nnp_bp_pull* g,
+                     const nnp_vec* c, size_t p, int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
 {
     const nnp_vec* const dfar = g->dfar + p;
     const nnp_vec *rk[3], *far[3];
@@ -112,7 +113,7 @@ NNP_FN void pull_row(const int Q, const int degree, const int narrow, const nnp_
             nnp_vec a = u[q][degree], d = degree ? v[q][degree - 1] : nnp_splat(0);
             for (int m = degree - 1; m >= 0; --m) a = a * c[k] + u[q][m];
             for (int m = degree - 2; m >= 0; --m) d = d * c[k] + v[q][m];
-            for (int i = 0; i < 2 * g[q].n_extra; i += 2) {
+            for (int i = 0; extra && i < 2 * g[q].n_extra; i += 2) {
                 a += g[q].d[i] * g[q].row[i][k];
                 d += g[q].d[i + 1] * g[q].row[i + 1][k];
             }
@@ -135,20 +136,30 @@ NNP_FN void pull_row(const int Q, const int degree, const int narrow, const nnp_
     for (int q = 0; q < Q; ++q) g[q].gj[j] += gj[q];
 }
 
+#define NNP_BP_PULL_CHAIN(degree, extra)                                                                     \
+    if (Q == 3)                                                                                              \
+        pull_row(3, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);                                     \
+    else if (Q == 2)                                                                                         \
+        pull_row(2, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);                                     \
+    else                                                                                                     \
+        pull_row(1, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);
+
 #define NNP_BP_PULL(degree)                                                                                  \
-    case 3 * degree:                                                                                         \
-        pull_row(1, degree, 0, g, c, p, j, k0, n, turn, stretch);                                            \
+    case 6 * degree:                                                                                         \
+        pull_row(1, degree, 0, 0, g, c, p, j, k0, n, turn, stretch);                                         \
         break;                                                                                               \
-    case 3 * degree + 1:                                                                                     \
-        pull_row(1, degree, 1, g, c, p, j, k0, n, turn, stretch);                                            \
+    case 6 * degree + 1:                                                                                     \
+        pull_row(1, degree, 0, 1, g, c, p, j, k0, n, turn, stretch);                                         \
         break;                                                                                               \
-    case 3 * degree + 2:                                                                                     \
-        if (Q == 3)                                                                                          \
-            pull_row(3, degree, 2, g, c, p, j, k0, n, turn, stretch);                                        \
-        else if (Q == 2)                                                                                     \
-            pull_row(2, degree, 2, g, c, p, j, k0, n, turn, stretch);                                        \
-        else                                                                                                 \
-            pull_row(1, degree, 2, g, c, p, j, k0, n, turn, stretch);                                        \
+    case 6 * degree + 2:                                                                                     \
+    case 6 * degree + 3:                                                                                     \
+        pull_row(1, degree, 1, 1, g, c, p, j, k0, n, turn, stretch);                                         \
+        break;                                                                                               \
+    case 6 * degree + 4:                                                                                     \
+        NNP_BP_PULL_CHAIN(degree, 0)                                                                         \
+        break;                                                                                               \
+    case 6 * degree + 5:                                                                                     \
+        NNP_BP_PULL_CHAIN(degree, 1)                                                                         \
         break;
 
 /* The groups g[0] .. of a kind, up to three at once; returns how many. */
@@ -156,7 +167,7 @@ static int pull_any(const nnp_bp_pull* g, int left, const nnp_vec* c, size_t p, 
                     nnp_vec* turn, nnp_vec* stretch)
 {
     int Q = 1;
-    while (Q < 3 && Q < left && g->kind % 3 == 2 && g[Q].kind == g->kind) ++Q;
+    while (Q < 3 && Q < left && g->kind % 6 >= 4 && g[Q].kind == g->kind) ++Q;
     switch (g->kind) {
         NNP_BP_PULL(0)
         NNP_BP_PULL(1)
@@ -169,6 +180,7 @@ static int pull_any(const nnp_bp_pull* g, int left, const nnp_vec* c, size_t p, 
     return Q;
 }
 #undef NNP_BP_PULL
+#undef NNP_BP_PULL_CHAIN
 
 /* From dE/dcos and (dE/dr_jk)/r_jk, which are cleared, to directions and distances:
  * r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */

@@ -8,11 +8,7 @@
 #include "math/bp.h"
 
 /* Long chains of operations run NNP_BP_ABREAST at a time, to fill the pipelines. */
-#if NNP_ISA == 2
 enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 4 };
-#else
-enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 2 };
-#endif
 
 /* ---- rows of functions of one variable ---- */
 
@@ -99,35 +95,62 @@ static void term_rows(const nnp_bp* bp, const int* list, int n_list, int n, cons
 
 /* ---- rows of a channel: powers and windows of the angle ---- */
 
-/* The powers of one lambda that the sweep wants, side by side in registers. */
+/* The powers of one lambda whose bits are set in wanted, side by side in registers. */
+NNP_FN void power_rows(const int wanted, nnp_real lambda, int n, const nnp_vec* c, nnp_vec* const* out)
+{
+    for (int k = 0; k < n; ++k) {
+        const nnp_vec p = nnp_bp_base(c[k], lambda);
+        const nnp_vec p2 = p * p, p3 = p2 * p, p4 = p2 * p2, p7 = p4 * p3, p8 = p4 * p4;
+        if (wanted & 1) out[0][k] = p;
+        if (wanted & 2) out[1][k] = p2;
+        if (wanted & 4) out[2][k] = p3;
+        if (wanted & 8) out[3][k] = p4;
+        if (wanted & 16) out[4][k] = p7;
+        if (wanted & 32) out[5][k] = p8;
+        if (wanted & 64) out[6][k] = p8 * p7;
+        if (wanted & 128) out[7][k] = p8 * p8;
+    }
+}
+
+#define NNP_BP_POWERS(wanted)                                                                                \
+    case wanted:                                                                                             \
+        power_rows(wanted, lambda, n, c, out);                                                               \
+        break;
+
 static void power_block(const nnp_bp_row* list, const nnp_bp_block* block, int use, int n, const nnp_vec* c,
                         nnp_vec* rows)
 {
-    nnp_vec* out[8];
+    const nnp_real lambda = (nnp_real)block->lambda;
+    nnp_vec* out[8] = {NULL};
+    int wanted = 0;
     for (int i = 0; i < 8; ++i) {
         const int r = block->row[i];
-        out[i] = r >= 0 && (list[r].use & use) ? rows + (size_t)r * NNP_BP_TILE : NULL;
+        if (r < 0 || !(list[r].use & use)) continue;
+        out[i] = rows + (size_t)r * NNP_BP_TILE;
+        wanted |= 1 << i;
     }
-    int most = 0;
-    for (int i = 0; i < 8; ++i)
-        if (out[i]) most = i;
-    if (most == 0) {
-        for (int k = 0; k < n && out[0]; ++k) out[0][k] = nnp_bp_base(c[k], (nnp_real)block->lambda);
-        return;
-    }
-    for (int k = 0; k < n; ++k) {
-        const nnp_vec p = nnp_bp_base(c[k], (nnp_real)block->lambda);
-        const nnp_vec p2 = p * p, p3 = p2 * p, p4 = p2 * p2, p7 = p4 * p3, p8 = p4 * p4;
-        if (out[0]) out[0][k] = p;
-        if (out[1]) out[1][k] = p2;
-        if (out[2]) out[2][k] = p3;
-        if (out[3]) out[3][k] = p4;
-        if (out[4]) out[4][k] = p7;
-        if (out[5]) out[5][k] = p8;
-        if (out[6]) out[6][k] = p8 * p7;
-        if (out[7]) out[7][k] = p8 * p8;
+    switch (wanted) { /* sets of zeta that are in use; the rest one by one */
+        NNP_BP_POWERS(0x01)
+        NNP_BP_POWERS(0x02)
+        NNP_BP_POWERS(0x03)
+        NNP_BP_POWERS(0x08)
+        NNP_BP_POWERS(0x09)
+        NNP_BP_POWERS(0x0b)
+        NNP_BP_POWERS(0x0f)
+        NNP_BP_POWERS(0x8b)
+        NNP_BP_POWERS(0xc0)
+    default:
+        if (wanted & 0x01) power_rows(0x01, lambda, n, c, out);
+        if (wanted & 0x02) power_rows(0x02, lambda, n, c, out);
+        if (wanted & 0x04) power_rows(0x04, lambda, n, c, out);
+        if (wanted & 0x08) power_rows(0x08, lambda, n, c, out);
+        if (wanted & 0x10) power_rows(0x10, lambda, n, c, out);
+        if (wanted & 0x20) power_rows(0x20, lambda, n, c, out);
+        if (wanted & 0x40) power_rows(0x40, lambda, n, c, out);
+        if (wanted & 0x80) power_rows(0x80, lambda, n, c, out);
     }
 }
+#undef NNP_BP_POWERS
 
 /* Rows that the sweep wants, [n_rows][NNP_BP_TILE], for n cosines. */
 static void channel_rows(const nnp_bp* bp, const nnp_bp_channel* channel, int use, int n, const nnp_vec* c,
