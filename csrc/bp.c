@@ -217,6 +217,7 @@ static int sort_channel(nnp_bp* bp, nnp_bp_channel* c, angular* a, int n, places
     if (c->n_moments) qsort(a, (size_t)n, sizeof *a, compare_angular);
     c->first_group = at->group;
     c->first_row = (int)bp->n_row;
+    c->first_block = bp->n_block;
     c->first_narrow = at->narrow;
     for (int k = 0; k < n; k++) {
         nnp_bp_group* g = &bp->group[k ? at->group - 1 : 0];
@@ -331,10 +332,11 @@ static int build(const nnp_model* m, nnp_bp* bp)
     bp->group = nnp_alloc(n_member, sizeof *bp->group);
     bp->member = nnp_alloc(n_member, sizeof *bp->member);
     bp->narrow = nnp_alloc(n_member, sizeof *bp->narrow);
+    bp->block = nnp_alloc(n_member, sizeof *bp->block);
     int* const term = nnp_alloc(nt, sizeof *term);
     angular* const list = nnp_alloc(nt, sizeof *list);
     int ok = bp->cut && bp->term && bp->radial && bp->own && bp->side && bp->first_radial && bp->channel &&
-             bp->group && bp->member && bp->set && bp->narrow && term && list;
+             bp->group && bp->member && bp->set && bp->block && bp->narrow && term && list;
     if (ok) {
         bp->first_own = bp->first_radial + ns + 1;
         bp->first_side = bp->first_own + ns + 1;
@@ -368,8 +370,8 @@ int nnp_bp_build(nnp_model* m)
 
 void nnp_bp_clear(nnp_bp* bp)
 {
-    void* const all[] = {bp->spec,   bp->centre, bp->factor, bp->minimum, bp->maximum,     bp->cut,
-                         bp->term,   bp->radial, bp->own,    bp->side,    bp->channel,     bp->group,
-                         bp->member, bp->set,    bp->row,    bp->narrow,  bp->first_radial};
+    void* const all[] = {bp->spec,   bp->centre, bp->factor, bp->minimum, bp->maximum, bp->cut,
+                         bp->term,   bp->radial, bp->own,    bp->side,    bp->channel, bp->group,
+                         bp->member, bp->set,    bp->block,  bp->row,     bp->narrow,  bp->first_radial};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) nnp_free(all[k]);
 }

@@ -44,7 +44,7 @@ typedef struct nnp_bp_term {
 
 /* What a row of a channel's triplets holds: powers of p = (1 + lambda cos)/2 and windows of the angle. */
 enum {
-    NNP_BP_BASE,    /* p */
+    NNP_BP_BLOCK,   /* p^1, 2, 3, 4, 7, 8, 15 or 16: all of a lambda at once */
     NNP_BP_PRODUCT, /* row a times row b */
     NNP_BP_REAL,    /* row a to the power zeta */
     NNP_BP_WINDOW,  /* compact function of the angle; the next row is its derivative by cos */
@@ -66,6 +66,12 @@ typedef struct nnp_bp_radial {
 } nnp_bp_radial;
 
 enum { NNP_BP_MAX_DEGREE = 6, NNP_BP_MAX_CHAIN = 24 };
+
+/* Rows of the powers 1, 2, 3, 4, 7, 8, 15, 16 of one lambda; -1: none. */
+typedef struct nnp_bp_block {
+    double lambda;
+    int row[8];
+} nnp_bp_block;
 
 typedef struct nnp_bp_member { /* a function of a group */
     int input;
@@ -100,6 +106,7 @@ typedef struct nnp_bp_channel {
     int first_group, n_groups; /* summed over triplets; behind them those summed by moments */
     int n_moments;
     int first_row, n_rows;
+    int first_block, n_blocks;
     int first_narrow, n_narrow; /* in nnp_bp.narrow: terms of r_jk */
     int has_extra;              /* some member is no polynomial */
     /* all terms of r_jk are exp(-eta r^2) fc(r) with one fc: their exponentials, and which is whose */
@@ -127,6 +134,8 @@ typedef struct nnp_bp {
     nnp_bp_set* set; /* of the partner species, one after the other */
     nnp_bp_row* row;
     size_t n_row, cap_row;
+    nnp_bp_block* block; /* room for one a function and channel */
+    int n_block;
     int* narrow;
     int max_own;                                       /* most of any partner species */
     int max_rows, max_narrow, max_groups, max_members; /* of any channel */

@@ -64,7 +64,7 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
         const nnp_bp_group* const g = &bp->group[c->first_group + i];
         nnp_bp_pull* const out = &pull[i];
         const size_t row = (size_t)g->term * (size_t)near->n, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
-        out->kind = 3 * g->degree + (g->narrow < 0 ? 0 : c->n_chain ? 2 : 1);
+        out->kind = 6 * g->degree + (g->narrow < 0 ? 0 : c->n_chain ? 4 : 2) + (g->n > g->n_poly);
         out->eta2 = NNP_R(2.0) * (nnp_real)bp->term[g->term].eta;
         out->n_extra = g->n - g->n_poly;
         out->rj = near->value + row + x->bj;
@@ -86,55 +86,88 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
     return pull;
 }
 
-/* One group at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both neighbours,
- * turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. narrow: 0, 1, or 2 for a chain of exponentials. */
-NNP_FN void pull_row(const int degree, const int narrow, const nnp_bp_pull* g, const nnp_vec* c, size_t p,
-                     int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
+/* Q groups of one kind at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both
+ * neighbours, turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. narrow: 0, 1, or 2 for a chain of exponentials;
+ * extra: whether functions that are no polynomials are looked for. */
+NNP_FN void pull_row(const int Q, const int degree, const int narrow, const int extra, const nnp_bp_pull* g,
+                     const nnp_vec* c, size_t p, int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
 {
-    const nnp_vec rj = g->rj[j], *const rk = g->rk + k0;
-    const nnp_vec *const far = g->far + p, *const dfar = g->dfar + p;
-    nnp_vec* const gk = g->gk + k0;
-    nnp_vec u[NNP_BP_MAX_DEGREE + 1], v[NNP_BP_MAX_DEGREE + 1], gj = nnp_splat(0);
-    for (int m = 0; m <= degree; ++m) u[m] = g->u[m];
-    for (int m = 0; m < degree; ++m) v[m] = g->v[m];
-    for (int k = 0; k < n; ++k) {
-        nnp_vec a = u[degree], d = degree ? v[degree - 1] : nnp_splat(0);
-        for (int m = degree - 1; m >= 0; --m) a = a * c[k] + u[m];
-        for (int m = degree - 2; m >= 0; --m) d = d * c[k] + v[m];
-        for (int i = 0; i < 2 * g->n_extra; i += 2) {
-            a += g->d[i] * g->row[i][k];
-            d += g->d[i + 1] * g->row[i + 1][k];
-        }
-        if (narrow) {
-            const nnp_vec nk = far[k] * rk[k], ra = rj * a;
-            const nnp_vec pull = narrow == 2 ? nk * (dfar[k] - g->eta2) : rk[k] * dfar[k];
-            gj += nk * a;
-            gk[k] += far[k] * ra;
-            turn[k] += rj * nk * d;
-            stretch[k] += pull * ra;
-        } else {
-            gj += rk[k] * a;
-            gk[k] += rj * a;
-            turn[k] += rj * rk[k] * d;
-        }
+    const nnp_vec* const dfar = g->dfar + p;
+    const nnp_vec *rk[3], *far[3];
+    nnp_vec *gk[3], gj[3], rj[3], u[3][NNP_BP_MAX_DEGREE + 1], v[3][NNP_BP_MAX_DEGREE + 1];
+    nnp_real eta2[3];
+    for (int q = 0; q < Q; ++q) {
+        rk[q] = g[q].rk + k0;
+        gk[q] = g[q].gk + k0;
+        far[q] = g[q].far + p;
+        rj[q] = g[q].rj[j];
+        gj[q] = nnp_splat(0);
+        eta2[q] = g[q].eta2;
+        for (int m = 0; m <= degree; ++m) u[q][m] = g[q].u[m];
+        for (int m = 0; m < degree; ++m) v[q][m] = g[q].v[m];
     }
-    g->gj[j] += gj;
+    for (int k = 0; k < n; ++k) {
+        const nnp_vec slope = narrow ? dfar[k] : nnp_splat(0);
+        nnp_vec turn_k = turn[k], stretch_k = narrow ? stretch[k] : nnp_splat(0);
+        for (int q = 0; q < Q; ++q) {
+            nnp_vec a = u[q][degree], d = degree ? v[q][degree - 1] : nnp_splat(0);
+            for (int m = degree - 1; m >= 0; --m) a = a * c[k] + u[q][m];
+            for (int m = degree - 2; m >= 0; --m) d = d * c[k] + v[q][m];
+            for (int i = 0; extra && i < 2 * g[q].n_extra; i += 2) {
+                a += g[q].d[i] * g[q].row[i][k];
+                d += g[q].d[i + 1] * g[q].row[i + 1][k];
+            }
+            const nnp_vec ra = rj[q] * a;
+            if (narrow) {
+                const nnp_vec nk = far[q][k] * rk[q][k];
+                gj[q] += nk * a;
+                gk[q][k] += far[q][k] * ra;
+                turn_k += rj[q] * nk * d;
+                stretch_k += (narrow == 2 ? nk * (slope - eta2[q]) : rk[q][k] * slope) * ra;
+            } else {
+                gj[q] += rk[q][k] * a;
+                gk[q][k] += ra;
+                turn_k += rj[q] * rk[q][k] * d;
+            }
+        }
+        turn[k] = turn_k;
+        if (narrow) stretch[k] = stretch_k;
+    }
+    for (int q = 0; q < Q; ++q) g[q].gj[j] += gj[q];
 }
 
+#define NNP_BP_PULL_CHAIN(degree, extra)                                                                     \
+    if (Q == 3)                                                                                              \
+        pull_row(3, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);                                     \
+    else if (Q == 2)                                                                                         \
+        pull_row(2, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);                                     \
+    else                                                                                                     \
+        pull_row(1, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);
+
 #define NNP_BP_PULL(degree)                                                                                  \
-    case 3 * degree:                                                                                         \
-        pull_row(degree, 0, g, c, p, j, k0, n, turn, stretch);                                               \
+    case 6 * degree:                                                                                         \
+        pull_row(1, degree, 0, 0, g, c, p, j, k0, n, turn, stretch);                                         \
         break;                                                                                               \
-    case 3 * degree + 1:                                                                                     \
-        pull_row(degree, 1, g, c, p, j, k0, n, turn, stretch);                                               \
+    case 6 * degree + 1:                                                                                     \
+        pull_row(1, degree, 0, 1, g, c, p, j, k0, n, turn, stretch);                                         \
         break;                                                                                               \
-    case 3 * degree + 2:                                                                                     \
-        pull_row(degree, 2, g, c, p, j, k0, n, turn, stretch);                                               \
+    case 6 * degree + 2:                                                                                     \
+    case 6 * degree + 3:                                                                                     \
+        pull_row(1, degree, 1, 1, g, c, p, j, k0, n, turn, stretch);                                         \
+        break;                                                                                               \
+    case 6 * degree + 4:                                                                                     \
+        NNP_BP_PULL_CHAIN(degree, 0)                                                                         \
+        break;                                                                                               \
+    case 6 * degree + 5:                                                                                     \
+        NNP_BP_PULL_CHAIN(degree, 1)                                                                         \
         break;
 
-static void pull_any(const nnp_bp_pull* g, const nnp_vec* c, size_t p, int j, int k0, int n, nnp_vec* turn,
-                     nnp_vec* stretch)
+/* The groups g[0] .. of a kind, up to three at once; returns how many. */
+static int pull_any(const nnp_bp_pull* g, int left, const nnp_vec* c, size_t p, int j, int k0, int n,
+                    nnp_vec* turn, nnp_vec* stretch)
 {
+    int Q = 1;
+    while (Q < 3 && Q < left && g->kind % 6 >= 4 && g[Q].kind == g->kind) ++Q;
     switch (g->kind) {
         NNP_BP_PULL(0)
         NNP_BP_PULL(1)
@@ -144,8 +177,10 @@ static void pull_any(const nnp_bp_pull* g, const nnp_vec* c, size_t p, int j, in
         NNP_BP_PULL(5)
         NNP_BP_PULL(6)
     }
+    return Q;
 }
 #undef NNP_BP_PULL
+#undef NNP_BP_PULL_CHAIN
 
 /* From dE/dcos and (dE/dr_jk)/r_jk, which are cleared, to directions and distances:
  * r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
@@ -155,23 +190,26 @@ static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_b
     const int narrow = x->c->n_narrow > 0, q = x->k0 + k0, s = x->bk + k0;
     const int bj = x->j0 + j, sj = x->bj + j;
     const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
+    const nnp_vec *const ux = b->ux + q, *const uy = b->uy + q, *const uz = b->uz + q, *const r = b->r + q;
+    nnp_vec *const kx = near->gx + s, *const ky = near->gy + s, *const kz = near->gz + s;
+    nnp_vec* const kr = near->gr + s;
     nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
     for (int k = 0; k < n; ++k) {
         nnp_vec t = turn[k];
         turn[k] = nnp_splat(0);
         if (narrow) {
-            const nnp_vec rk = b->r[q + k], pj = stretch[k] * rj, pk = stretch[k] * rk;
+            const nnp_vec rk = r[k], pj = stretch[k] * rj, pk = stretch[k] * rk;
             stretch[k] = nnp_splat(0);
             t -= pj * rk;
             gr += pj - pk * c[k];
-            near->gr[s + k] += pk - pj * c[k];
+            kr[k] += pk - pj * c[k];
         }
-        gx += t * b->ux[q + k];
-        gy += t * b->uy[q + k];
-        gz += t * b->uz[q + k];
-        near->gx[s + k] += t * xj;
-        near->gy[s + k] += t * yj;
-        near->gz[s + k] += t * zj;
+        gx += t * ux[k];
+        gy += t * uy[k];
+        gz += t * uz[k];
+        kx[k] += t * xj;
+        ky[k] += t * yj;
+        kz[k] += t * zj;
     }
     near->gx[sj] += gx;
     near->gy[sj] += gy;
@@ -192,10 +230,9 @@ static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, con
         for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n, p += (size_t)n) {
             n = end - k0 < NNP_BP_TILE ? end - k0 : NNP_BP_TILE;
             cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
-            if (channel->has_extra)
-                channel_rows(bp->row + channel->first_row, channel->n_rows, NNP_BP_BACKWARD, n, c,
-                             near->rows);
-            for (int i = 0; i < channel->n_groups; ++i) pull_any(&pull[i], c, p, j, k0, n, turn, stretch);
+            if (channel->has_extra) channel_rows(bp, channel, NNP_BP_BACKWARD, n, c, near->rows);
+            for (int i = 0; i < channel->n_groups;)
+                i += pull_any(&pull[i], channel->n_groups - i, c, p, j, k0, n, turn, stretch);
             vectors_backward(x, b, near, j, k0, n, c, turn, stretch);
         }
 }

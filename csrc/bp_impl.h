@@ -102,16 +102,20 @@ static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_bl
                          nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
-    nnp_vec r[NNP_BP_TILE], r_inv[NNP_BP_TILE];
-    if (n < 1) return;
-    for (int k = 0; k < n; ++k) {
-        const nnp_vec s = square_distance(b, k0 + k, x, y, z);
-        r_inv[k] = nnp_rsqrt(s);
-        r[k] = s * r_inv[k];
+    for (int first = k0, end = k0 + n; first < end;
+         first += NNP_BP_TILE, far += NNP_BP_TILE, dfar += NNP_BP_TILE) {
+        const int m = end - first < NNP_BP_TILE ? end - first : NNP_BP_TILE;
+        nnp_vec r[NNP_BP_TILE], r_inv[NNP_BP_TILE];
+        if (m < 1) return;
+        for (int k = 0; k < m; ++k) {
+            const nnp_vec s = square_distance(b, first + k, x, y, z);
+            r_inv[k] = nnp_rsqrt(s);
+            r[k] = s * r_inv[k];
+        }
+        term_rows(bp, bp->narrow + c->first_narrow, c->n_narrow, m, r, far, dfar, stride);
+        for (int l = 0; l < c->n_narrow; ++l)
+            for (int k = 0; k < m; ++k) dfar[(size_t)l * stride + (size_t)k] *= r_inv[k];
     }
-    term_rows(bp, bp->narrow + c->first_narrow, c->n_narrow, n, r, far, dfar, stride);
-    for (int l = 0; l < c->n_narrow; ++l)
-        for (int k = 0; k < n; ++k) dfar[(size_t)l * stride + (size_t)k] *= r_inv[k];
 }
 
 /* N of terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows, and h = (dfc/dr)/(r fc),
@@ -126,14 +130,9 @@ NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channe
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
     const nnp_vec least = nnp_splat(-NNP_BP_EXP_LIMIT);
     for (int k = 0; k < n; k += U, far += U, dfar += U) {
-        nnp_vec s[U], r_inv[U], fc[U], dfc[U], e[NNP_BP_MAX_CHAIN][U];
+        nnp_vec s[U], fc[U], e[NNP_BP_MAX_CHAIN][U];
         for (int q = 0; q < U; ++q) s[q] = square_distance(b, k0 + k + q, x, y, z);
-        for (int q = 0; q < U; ++q) r_inv[q] = nnp_rsqrt(s[q]);
-        for (int q = 0; q < U; ++q) nnp_bp_cutoff(kind, s[q] * r_inv[q], p, &fc[q], &dfc[q]);
-        for (int q = 0; q < U; ++q) {
-            const nnp_vec tiny = nnp_splat(NNP_BP_TINY);
-            dfar[q] = nnp_where(fc[q] > tiny, dfc[q] * r_inv[q] / nnp_max(fc[q], tiny));
-        }
+        for (int q = 0; q < U; ++q) nnp_bp_cutoff_ratio(kind, nnp_sqrt(s[q]), p, &fc[q], &dfar[q]);
         for (int i = 0; i < c->n_chain; ++i) {
             const nnp_bp_link* const l = &c->chain[i];
             const nnp_real factor = (nnp_real)-l->eta * NNP_LOG2E;
@@ -231,7 +230,7 @@ static void tile_sums(const nnp_bp* bp, const nnp_bp_channel* c, nnp_vec* rows, 
                       const nnp_vec* w, nnp_vec* sums)
 {
     const nnp_bp_group* const group = bp->group + c->first_group;
-    channel_rows(bp->row + c->first_row, c->n_rows, NNP_BP_FORWARD, n, cosine, rows);
+    channel_rows(bp, c, NNP_BP_FORWARD, n, cosine, rows);
     for (int g = 0; g < c->n_groups; ++g, w += NNP_BP_TILE)
         for (int i = 0; i < group[g].n; i += 8) {
             const nnp_bp_member* const f = bp->member + group[g].first + i;
@@ -249,7 +248,6 @@ static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_b
 {
     const nnp_bp_group* const group = bp->group + x->c->first_group;
     cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
-    if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far + p, x->dfar + p, x->stride);
     for (int g = 0; g < x->c->n_groups; ++g, w += NNP_BP_TILE) {
         const nnp_vec* const row = v->value + (size_t)group[g].term * (size_t)v->n;
         const nnp_vec *const rk = row + x->bk + k0, rj = row[x->bj + j];
@@ -279,8 +277,10 @@ static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
     nnp_vec cosine[NNP_BP_TILE];
     for (int i = 0; i < n_members; ++i) sums[i] = nnp_splat(0);
     size_t p = 0, tile = 0;
-    for (int j = 0; j < x->nj; ++j)
-        for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n) {
+    for (int j = 0; j < x->nj; ++j) {
+        const int end = x->same ? j : x->nk;
+        if (c->n_narrow) far_rows(bp, c, b, x->j0 + j, x->k0, end, x->far + p, x->dfar + p, x->stride);
+        for (int k0 = 0, n; k0 < end; k0 += n) {
             const int filled = (int)(p - tile);
             n = end - k0 < NNP_BP_TILE - filled ? end - k0 : NNP_BP_TILE - filled;
             triplets_row(x, bp, b, v, j, k0, n, p, cosine + filled, w + filled);
@@ -289,6 +289,7 @@ static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
             tile_sums(bp, c, v->rows, cosine, (int)(p - tile), w, sums);
             tile = p;
         }
+    }
     for (int i = 0; i < n_members; ++i)
         out[bp->member[first + i].input] += (nnp_real)bp->member[first + i].scale * sums[i];
     return 1;

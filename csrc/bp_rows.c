@@ -43,16 +43,37 @@ static int add_product(nnp_bp* bp, nnp_bp_channel* c, int a, int b)
     return add_row(bp, c, row);
 }
 
+/* Place of the power n in a block, -1: it is no member. */
+static int block_place(int n)
+{
+    static const int members[8] = {1, 2, 3, 4, 7, 8, 15, 16};
+    for (int k = 0; k < 8; k++)
+        if (members[k] == n) return k;
+    return -1;
+}
+
+static int add_block_row(nnp_bp* bp, nnp_bp_channel* c, double lambda, int n)
+{
+    const nnp_bp_row row = {NNP_BP_BLOCK, 0, 0, 0, lambda, n, {0, 0, 0, 0}};
+    const int place = add_row(bp, c, row);
+    int k = c->first_block;
+    while (k < c->first_block + c->n_blocks && bp->block[k].lambda != lambda) k++;
+    if (k == c->first_block + c->n_blocks) {
+        bp->block[k] = (nnp_bp_block){lambda, {-1, -1, -1, -1, -1, -1, -1, -1}};
+        c->n_blocks++;
+        bp->n_block++;
+    }
+    bp->block[k].row[block_place(n)] = place;
+    return place;
+}
+
 /* Row of p^n by as few products as come to mind: an addition chain through the rows at hand. -1: no memory.
  */
 int nnp_bp_power_row(nnp_bp* bp, nnp_bp_channel* c, double lambda, int n)
 {
     int found = find_power(bp, c, lambda, n), largest = -1;
     if (found >= 0) return found;
-    if (n == 1) {
-        const nnp_bp_row row = {NNP_BP_BASE, 0, 0, 0, lambda, 1, {0, 0, 0, 0}};
-        return add_row(bp, c, row);
-    }
+    if (block_place(n) >= 0) return add_block_row(bp, c, lambda, n);
     if (nnp_bp_power_row(bp, c, lambda, 1) < 0) return -1;
     for (int k = 0; k < c->n_rows; k++) {
         const nnp_bp_row* const r = &bp->row[c->first_row + k];

@@ -8,11 +8,7 @@
 #include "math/bp.h"
 
 /* Long chains of operations run NNP_BP_ABREAST at a time, to fill the pipelines. */
-#if NNP_ISA == 2
 enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 4 };
-#else
-enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 2 };
-#endif
 
 /* ---- rows of functions of one variable ---- */
 
@@ -99,20 +95,82 @@ static void term_rows(const nnp_bp* bp, const int* list, int n_list, int n, cons
 
 /* ---- rows of a channel: powers and windows of the angle ---- */
 
-/* Rows that the sweep wants, [n_rows][NNP_BP_TILE], for n cosines. */
-static void channel_rows(const nnp_bp_row* list, int n_rows, int use, int n, const nnp_vec* c, nnp_vec* rows)
+/* The powers of one lambda whose bits are set in wanted, side by side in registers. */
+NNP_FN void power_rows(const int wanted, nnp_real lambda, int n, const nnp_vec* c, nnp_vec* const* out)
 {
-    for (int i = 0; i < n_rows; ++i) {
+    for (int k = 0; k < n; ++k) {
+        const nnp_vec p = nnp_bp_base(c[k], lambda);
+        const nnp_vec p2 = p * p, p3 = p2 * p, p4 = p2 * p2, p7 = p4 * p3, p8 = p4 * p4;
+        if (wanted & 1) out[0][k] = p;
+        if (wanted & 2) out[1][k] = p2;
+        if (wanted & 4) out[2][k] = p3;
+        if (wanted & 8) out[3][k] = p4;
+        if (wanted & 16) out[4][k] = p7;
+        if (wanted & 32) out[5][k] = p8;
+        if (wanted & 64) out[6][k] = p8 * p7;
+        if (wanted & 128) out[7][k] = p8 * p8;
+    }
+}
+
+#define NNP_BP_POWERS(wanted)                                                                                \
+    case wanted:                                                                                             \
+        power_rows(wanted, lambda, n, c, out);                                                               \
+        break;
+
+static void power_block(const nnp_bp_row* list, const nnp_bp_block* block, int use, int n, const nnp_vec* c,
+                        nnp_vec* rows)
+{
+    const nnp_real lambda = (nnp_real)block->lambda;
+    nnp_vec* out[8] = {NULL};
+    int wanted = 0;
+    for (int i = 0; i < 8; ++i) {
+        const int r = block->row[i];
+        if (r < 0 || !(list[r].use & use)) continue;
+        out[i] = rows + (size_t)r * NNP_BP_TILE;
+        wanted |= 1 << i;
+    }
+    switch (wanted) { /* sets of zeta that are in use; the rest one by one */
+        NNP_BP_POWERS(0x01)
+        NNP_BP_POWERS(0x02)
+        NNP_BP_POWERS(0x03)
+        NNP_BP_POWERS(0x08)
+        NNP_BP_POWERS(0x09)
+        NNP_BP_POWERS(0x0b)
+        NNP_BP_POWERS(0x0f)
+        NNP_BP_POWERS(0x8b)
+        NNP_BP_POWERS(0xc0)
+    default:
+        if (wanted & 0x01) power_rows(0x01, lambda, n, c, out);
+        if (wanted & 0x02) power_rows(0x02, lambda, n, c, out);
+        if (wanted & 0x04) power_rows(0x04, lambda, n, c, out);
+        if (wanted & 0x08) power_rows(0x08, lambda, n, c, out);
+        if (wanted & 0x10) power_rows(0x10, lambda, n, c, out);
+        if (wanted & 0x20) power_rows(0x20, lambda, n, c, out);
+        if (wanted & 0x40) power_rows(0x40, lambda, n, c, out);
+        if (wanted & 0x80) power_rows(0x80, lambda, n, c, out);
+    }
+}
+#undef NNP_BP_POWERS
+
+/* Rows that the sweep wants, [n_rows][NNP_BP_TILE], for n cosines. */
+static void channel_rows(const nnp_bp* bp, const nnp_bp_channel* channel, int use, int n, const nnp_vec* c,
+                         nnp_vec* rows)
+{
+    const nnp_bp_row* const list = bp->row + channel->first_row;
+    for (int i = 0; i < channel->n_blocks; ++i)
+        power_block(list, &bp->block[channel->first_block + i], use, n, c, rows);
+    for (int i = 0; i < channel->n_rows; ++i) {
         const nnp_bp_row* const r = &list[i];
         nnp_vec* const out = rows + (size_t)i * NNP_BP_TILE;
         const nnp_vec* const a = rows + (size_t)r->a * NNP_BP_TILE;
         const nnp_vec* const b = rows + (size_t)r->b * NNP_BP_TILE;
-        if (r->kind == NNP_BP_WINDOW) angle_window_row(&r->window, n, c, out, out + NNP_BP_TILE);
         if (!(r->use & use)) continue;
         switch (r->kind) {
-            NNP_BP_ROW(NNP_BP_BASE, out[k] = nnp_bp_base(c[k], (nnp_real)r->lambda))
             NNP_BP_ROW(NNP_BP_PRODUCT, out[k] = a[k] * b[k])
             NNP_BP_ROW(NNP_BP_REAL, out[k] = nnp_bp_power(a[k], (nnp_real)r->zeta))
+        case NNP_BP_WINDOW:
+            angle_window_row(&r->window, n, c, out, out + NNP_BP_TILE);
+            break;
         default:
             break;
         }

@@ -99,7 +99,7 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
     cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
     if (x->c->n_narrow) far_rows(bp, x->c, b, x->j0 + j, x->k0 + k0, n, x->far, x->dfar, NNP_BP_TILE);
     pair_rates(b, rate, x->j0 + j, x->k0 + k0, n, c, c_dot, s_dot);
-    channel_rows(bp->row + x->c->first_row, x->c->n_rows, NNP_BP_RATES, n, c, v->rows);
+    channel_rows(bp, x->c, NNP_BP_RATES, n, c, v->rows);
     for (int i = 0; i < x->c->n_groups + x->c->n_moments; ++i) {
         const nnp_bp_group* const g = &bp->group[x->c->first_group + i];
         const size_t row = (size_t)g->term * (size_t)v->n;

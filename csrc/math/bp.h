@@ -30,25 +30,23 @@
 
 NNP_FN nnp_vec nnp_abs(nnp_vec a) { return nnp_max(a, -a); }
 
-/* tanh x for x in [0, 1], relative error of a rounding: an odd polynomial, no division. */
+/* tanh x for x in [0, 1] by an odd polynomial, without a division; relative error 2e-14, float32 1e-7 */
 NNP_FN nnp_vec nnp_tanh_unit(nnp_vec x)
 {
     const nnp_vec z = x * x;
 #if NNP_REAL_BITS == 64
-    nnp_vec p = z * 1.8286257399789470053e-7 - 1.8226646212654275973e-6;
-    p = p * z + 9.1259535962648350922e-6;
-    p = p * z - 3.1803378030411943533e-5;
-    p = p * z + 9.0793484484327758952e-5;
-    p = p * z - 2.3540928192731117176e-4;
-    p = p * z + 5.8836028268267612188e-4;
-    p = p * z - 1.4552898065417584505e-3;
-    p = p * z + 3.592001031526688417e-3;
-    p = p * z - 8.8632150652075579199e-3;
-    p = p * z + 2.1869486371314824557e-2;
-    p = p * z - 5.3968253829690073479e-2;
-    p = p * z + 1.3333333332866988112e-1;
-    p = p * z - 3.3333333333327115792e-1;
-    p = p * z + 0.99999999999999986196;
+    nnp_vec p = z * 1.5872506646224911756e-6 - 1.423351335643642704e-5;
+    p = p * z + 6.4781533314206133553e-5;
+    p = p * z - 2.0949321149035040098e-4;
+    p = p * z + 5.7050449280517789854e-4;
+    p = p * z - 1.4467153898568415829e-3;
+    p = p * z + 3.5891537861253122627e-3;
+    p = p * z - 8.8625767992982149819e-3;
+    p = p * z + 2.1869394002713995795e-2;
+    p = p * z - 5.3968245836804156831e-2;
+    p = p * z + 1.3333333296782598741e-1;
+    p = p * z - 3.3333333332684559973e-1;
+    p = p * z + 0.99999999999998082851;
 #else
     nnp_vec p = z * -3.52328094363e-4f + 2.27864766487e-3f;
     p = p * z - 7.91248505884e-3f;
@@ -154,6 +152,30 @@ NNP_FN void nnp_bp_cutoff(const int kind, nnp_vec r, nnp_bp_cutoff_p p, nnp_vec*
     }
     *f = nnp_where(inside, value);
     *df = nnp_where(inside, slope);
+}
+
+/* fc and h = (dfc/dr)/(r fc), 0 beyond the cutoff; one square root and one division in all */
+NNP_FN void nnp_bp_cutoff_ratio(const int kind, nnp_vec r, nnp_bp_cutoff_p p, nnp_vec* f, nnp_vec* h)
+{
+    const nnp_vec tiny = nnp_splat(NNP_BP_TINY);
+    if (kind == 2 || kind == 3) {
+        const nnp_real one = kind == 2 ? NNP_R(1.0) : NNP_R(2.2637537952253513); /* tanh(1)^-3 */
+        const nnp_mask inside = r < p.rc;
+        const nnp_vec t = nnp_tanh_unit(nnp_where(inside, NNP_R(1.0) - r * p.scale)), t2 = t * t;
+        *f = kind == 2 ? t2 * t : one * t2 * t;
+        *h = nnp_where(inside, (NNP_R(-3.0) * p.scale) * (NNP_R(1.0) - t2) / nnp_max(t * r, tiny));
+    } else if (kind == 1) { /* fc = sin^2 pi y, y = (1 - x)/2 */
+        const nnp_mask bent = (r < p.rc) & (r > p.inner);
+        const nnp_vec x = nnp_min(nnp_max((r - p.inner) * p.scale, nnp_splat(0)), nnp_splat(NNP_R(1.0)));
+        nnp_vec s, c;
+        nnp_sincospi(NNP_R(0.5) - NNP_R(0.5) * x, &s, &c);
+        *f = s * s;
+        *h = nnp_where(bent, (NNP_R(-3.14159265358979323846) * p.scale) * c / nnp_max(s * r, tiny));
+    } else {
+        nnp_vec df;
+        nnp_bp_cutoff(kind, r, p, f, &df);
+        *h = nnp_where(*f > tiny, df / nnp_max(*f * r, tiny));
+    }
 }
 
 typedef struct nnp_bp_window_p {
