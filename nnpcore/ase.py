@@ -53,11 +53,12 @@ class Calculator(_Base):
             self._spares.append(self._workspace())
 
     @classmethod
-    def from_n2p2(cls, directory, **parameters):
-        """Of an n2p2 potential's folder (input.nn, scaling.data, weights.*.data); parameters as Calculator()."""
+    def from_n2p2(cls, directory, units=None, **parameters):
+        """Of an n2p2 potential's folder (input.nn, scaling.data, weights.*.data) and its units (n2p2.load);
+        parameters as Calculator()."""
         from .n2p2 import load
 
-        return cls(load(directory), **parameters)
+        return cls(load(directory, units), **parameters)
 
     def _get_name(self):
         return "nnpcore"
