@@ -1,10 +1,13 @@
-"""Build nnpcore._core: the C core and its Cython binding in one extension, with OpenMP where it works.
+"""Build nnpcore._core: the C core and its Cython binding in one extension, with OpenMP where it works; and of the same
+objects libnnpcore.so and libnnpcore.a in nnpcore/lib, with what pkg-config and CMake want, for hosts in C and Fortran.
 
 Environment: NNPCORE_OPENMP=0 builds the serial version; NNPCORE_CFLAGS replaces "-O3 -fno-math-errno"; NNPCORE_JOBS is
 the number of compilers that run at once (the processors by default).
 """
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,6 +72,29 @@ def compile_in_parallel(compiler):
     compiler.compile = compile_all
 
 
+HOST_FILES = {  # of csrc or csrc/hosts -> folder in the package
+    "nnpcore.h": "include",
+    "nnpcore.f90": "include",
+    "nnpcore.pc.in": "lib/pkgconfig",
+    "nnpcoreConfig.cmake.in": "lib/cmake/nnpcore",
+    "nnpcoreConfigVersion.cmake.in": "lib/cmake/nnpcore",
+}
+
+
+def host_values(link_flags):
+    """What stands for @NAME@ in csrc/hosts/*.in."""
+    header = Path("csrc/nnpcore.h").read_text()
+    major, minor, patch = (re.search(rf"NNP_VERSION_{part}\s+(\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+    private = [*link_flags, "-lm"]
+    return {
+        "VERSION": f"{major}.{minor}.{patch}",
+        "MAJOR": major,
+        "MINOR": minor,
+        "PRIVATE": " ".join(private),
+        "PRIVATE_LIST": ";".join(private),
+    }
+
+
 class BuildExt(build_ext):
     """build_ext that adds OpenMP flags once the compiler is known; says so when it builds serially."""
 
@@ -83,6 +109,42 @@ class BuildExt(build_ext):
         compile_in_parallel(self.compiler)
         super().build_extensions()
 
+    def build_extension(self, extension):
+        super().build_extension(extension)
+        sources = [source for source in extension.sources if source.startswith("csrc")]
+        objects = self.compiler.object_filenames(sources, output_dir=self.build_temp)
+        if not all(map(os.path.exists, objects)):  # the extension was up to date, the build folder was cleaned
+            self.force = True
+            super().build_extension(extension)
+        self.build_library(objects, extension.extra_link_args)
+
+    def build_library(self, objects, link_flags):
+        """nnpcore/include and nnpcore/lib beside the extension; the objects export what nnpcore.h declares alone."""
+        package = Path(self.get_ext_fullpath("nnpcore._core")).parent
+        lib, values = package / "lib", host_values(link_flags)
+        for name, folder in HOST_FILES.items():
+            target = package / folder / name.removesuffix(".in")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = Path("csrc/nnpcore.h" if name == "nnpcore.h" else f"csrc/hosts/{name}")
+            target.write_text(re.sub(r"@(\w+)@", lambda m: values[m[1]], source.read_text()))
+        (lib / "libnnpcore.a").unlink(missing_ok=True)  # ar adds to an archive that exists
+        self.compiler.create_static_lib(objects, "nnpcore", output_dir=str(lib))
+        if sys.platform != "darwin":  # Python links bundles there, which programs cannot link to
+            soname = ["-Wl,-soname,libnnpcore.so", "-lm"]
+            self.compiler.link_shared_object(objects, str(lib / "libnnpcore.so"), extra_postargs=link_flags + soname)
+
+    def copy_extensions_to_source(self):  # in-place and editable builds
+        super().copy_extensions_to_source()
+        package = self.get_finalized_command("build_py").get_package_dir("nnpcore")
+        for folder in ("include", "lib"):
+            shutil.copytree(Path(self.build_lib, "nnpcore", folder), Path(package, folder), dirs_exist_ok=True)
+
+    def get_outputs(self):
+        package = Path(self.get_ext_fullpath("nnpcore._core")).parent
+        made = [package / folder / name.removesuffix(".in") for name, folder in HOST_FILES.items()]
+        made += [package / "lib" / "libnnpcore.a"] + [package / "lib" / "libnnpcore.so"] * (sys.platform != "darwin")
+        return super().get_outputs() + [str(path) for path in made]
+
 
 core = Extension(
     "nnpcore._core",
@@ -95,7 +157,10 @@ core = Extension(
 setup(
     packages=["nnpcore", "nnpcore.csrc"],
     package_dir={"nnpcore.csrc": "csrc"},
-    package_data={"nnpcore": ["bench_peak.c", "mw_msr.nnp"], "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu"]},
+    package_data={
+        "nnpcore": ["bench_peak.c", "mw_msr.nnp"],
+        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "hosts/*", "lammps/*"],
+    },
     ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
     cmdclass={"build_ext": BuildExt},
     zip_safe=False,

@@ -1,5 +1,6 @@
 /* engine.c - running a plan's chunks on all threads. */
 #include "engine.h"
+#include "math/cutoff.h"
 #include "nnp_threads.h"
 #include <math.h>
 
@@ -97,12 +98,14 @@ double nnp_clash_distance(const nnp_model* model, int precision)
 
 void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, double* c)
 {
-    const double rs = model->rs, k = 3.14159265358979323846 / model->rc, s = rs / model->rc, v = 1 - s;
+    const double rs = model->rs, k = 3.14159265358979323846 / model->rc;
     double f = 0.5 * (1 + cos(k * rs)), f1 = -0.5 * k * sin(k * rs), f2 = -0.5 * k * k * cos(k * rs);
-    if (model->cutoff_kind == NNP_CUTOFF_QUINTIC) {
-        f = v * v * v * (1 + s * (3 + 6 * s));
-        f1 = -30 * s * s * v * v / model->rc;
-        f2 = -60 * s * v * (1 - 2 * s) / (model->rc * model->rc);
+    if (model->cutoff_kind == NNP_CUTOFF_SMOOTH) { /* x(c), x' = (1 + e) c (c + 2 e)/(c + e)^2 */
+        const double e = NNP_CUTOFF_SOFTNESS, c = f, d = c + e;
+        const double first = (1 + e) * c * (c + 2 * e) / (d * d), second = 2 * (1 + e) * e * e / (d * d * d);
+        f = (1 + e) * c * c / d;
+        f2 = second * f1 * f1 + first * f2;
+        f1 *= first;
     }
     /* -A/rs^2 + 30 B rs^29 = f1,  2 A/rs^3 + 870 B rs^28 = f2 */
     *b = (f2 * rs + 2 * f1) / (930 * pow(rs, 29));

@@ -252,7 +252,10 @@ int nnp_md_set(nnp_md* md, const nnp_md_state* state)
     md->step = state->step;
     md->heat = state->heat;
     int status = nnp_md_build(md);
-    if (status) return status;
+    if (status) {
+        memcpy(md->x, state->x, bytes); /* the new state stands, without a list */
+        return status;
+    }
     nnp_md_to_rows(md, state->x, md->x);
     return nnp_md_update(md);
 }

@@ -113,7 +113,7 @@ static int read_counts(json list, const char* key, int n, int* counts)
 
 static int read_msr(json meta, nnp_model* m)
 {
-    static const char* const cutoffs[] = {"cosine", "quintic"}; /* as NNP_CUTOFF_ */
+    static const char* const cutoffs[] = {"cosine", "smooth"}; /* as NNP_CUTOFF_ */
     json msr, list, none, value;
     TRY(nnp_meta_get(meta, "msr", &msr));
     if (json_find(msr, "cutoff", &value)) TRY(nnp_meta_word(msr, "cutoff", cutoffs, 2, &m->cutoff_kind));

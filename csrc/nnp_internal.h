@@ -34,7 +34,7 @@ int nnp_sort_by_key(int** histogram, size_t* capacity, int n, const int* key, in
 /* ---- model ---- */
 
 enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1, NNP_METHOD_BP = 2 };
-enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_QUINTIC = 1 };
+enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_SMOOTH = 1 };
 enum {
     NNP_ACT_LINEAR = 0,
     NNP_ACT_TANH = 1,

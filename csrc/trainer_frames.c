@@ -156,6 +156,20 @@ static int frame_labels(nnp_frame* f, const nnp_labels* labels)
     return NNP_OK;
 }
 
+static double closest_pair(const nnp_neigh* list)
+{
+    double least = INFINITY;
+    for (int i = 0; i < list->n; ++i)
+        for (int64_t p = list->first[i]; p < list->first[i + 1]; ++p) {
+            const double *const a = list->x + 4 * (int64_t)i, *const b =
+                                                                  list->x + 4 * (int64_t)list->index[p];
+            const double dx = b[0] - a[0], dy = b[1] - a[1], dz = b[2] - a[2],
+                         r2 = dx * dx + dy * dy + dz * dz;
+            if (r2 < least) least = r2;
+        }
+    return sqrt(least);
+}
+
 static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, const double* x,
                        const double* cell, const int* pbc, const nnp_labels* labels)
 {
@@ -167,6 +181,7 @@ static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, 
     if (!status) status = nnp_neigh_build(&f->list, n, species, x, cell, pbc, t->owner->cutoff, 1);
     if (status) return status;
     f->n_total = f->list.n_total;
+    f->closest = closest_pair(&f->list);
     const nnp_system s = frame_system(f);
     status = nnp_plan_build(&f->plan, &s, t->owner->n_species, t->k->width, nnp_near_cutoff(t->owner), 1);
     if (status) return status;

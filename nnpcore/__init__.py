@@ -2,7 +2,13 @@
 
 __version__ = "0.1.0"
 
-_LAZY = {"Model": "model", "load": "model", "InputError": "validate"}  # public name -> module that has it
+_LAZY = {  # public name -> module that has it
+    "Model": "model",
+    "load": "model",
+    "InputError": "validate",
+    "get_include": "library",
+    "get_library": "library",
+}
 
 
 def __getattr__(name):

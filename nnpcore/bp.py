@@ -132,8 +132,15 @@ def check_functions(functions, species):
 
 
 def read_functions(path):
-    """Symmetry functions of a file: {symbol: [dict, ...]} as TOML or JSON, or those of a .nnp model. InputError."""
+    """Symmetry functions of a file: {symbol: [dict, ...]} as TOML or JSON, a .nnp model's, or n2p2's input.nn.
+
+    Raises InputError.
+    """
     path = Path(path)
+    if path.suffix == ".nn":
+        from .n2p2 import functions
+
+        return functions(path)[1]
     if path.suffix == ".nnp":
         from .model import load
 

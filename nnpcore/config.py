@@ -44,7 +44,7 @@ class Data(Section):
     valid: str | list[str] | float = 0.1  # file(s), or the fraction of the training frames to hold back
     test: str | list[str] | None = None
     e0: dict[str, float] | str = "fit"  # fit | isolated | none | table of eV by species
-    units: Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Ry/Bohr", "kcal/mol", "kJ/mol/nm"] = "eV/A"
+    units: Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Ry/Bohr", "kcal/mol", "kJ/mol/nm"] | None = None  # eV/A
     missing: Literal["error", "skip"] = "error"  # what to do about labels that the loss wants and a frame lacks
     weights: dict[str, NotNegative] = {}  # loss weight by config_type, 1 where not named
 
@@ -59,12 +59,12 @@ class Model(Section):
     n2: Count | list[list[CountOrZero]] = 5  # fingerprints per pair channel, or [S][S]
     n3: CountOrZero | list[list[CountOrZero]] = 5  # per triplet channel, or [S][S(S+1)/2]
     # bp: symmetry functions as in nnpcore/bp.py, {symbol: [..]} or a list for one species; or a file: TOML or JSON
-    # of the same, a .nnp whose functions are taken
+    # of the same, a .nnp or n2p2's input.nn whose functions are taken
     functions: str | dict[str, list[dict]] | list[dict] | None = None
     hidden: Annotated[list[Count], Meta(min_length=1)] = field(default_factory=lambda: [25, 25])
     activation: str | list[str] = "tanh"  # bp: one for all hidden layers, or one each
     rs: NotNegative = 0.0  # A, start of the short-range repulsion; 0: none
-    cutoff: Literal["cosine", "quintic"] = "quintic"  # x(r): as published, or with a continuous curvature at rc
+    cutoff: Literal["cosine", "smooth"] = "smooth"  # x(r): as published, or smoother at rc
     core: bool = True  # ZBL repulsion below the shortest distance of the data, so that MD cannot fall into a hole
     mass: dict[str, Positive] = {}  # amu, where not the standard atomic weight
     baseline: list[dict] = []  # as in docs/model-file.md, or {kind = "sw", name = "mW"}

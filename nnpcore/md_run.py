@@ -21,10 +21,11 @@ import numpy as np
 
 from . import checkpoint, config, md_start
 from .config import ConfigError
-from .md import GPA, MD, Diverged
+from .md import MD, Diverged
 from .md_config import FREE, MDConfig
 from .progress import Progress
 from .sample import PairDistribution
+from .units import GPA
 from .validate import InputError
 
 REPORT = 5.0  # s between two lines of the log

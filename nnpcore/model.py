@@ -11,13 +11,12 @@ from .architecture import ARCHITECTURE
 from .checkpoint import write_atomic
 from .elements import NUMBERS
 from .modelfile import ModelFileError
+from .units import KCAL_MOL_MW
 from .validate import InputError
-
-KCAL_PER_MOL = 0.0433641153087705  # eV, in the reference data (shared/golden/mw); 4184 J / (N_A e) is 2.6e-7 less
 
 STILLINGER_WEBER = {
     # J. Phys. Chem. B 113, 4008 (2009): eps = 6.189 kcal/mol; one molecule is one particle, named "O"
-    "mW": {"species": "O", "mass": 18.015, "epsilon": 6.189 * KCAL_PER_MOL, "sigma": 2.3925, "lambda": 23.15},
+    "mW": {"species": "O", "mass": 18.015, "epsilon": 6.189 * KCAL_MOL_MW, "sigma": 2.3925, "lambda": 23.15},
     # Phys. Rev. B 31, 5262 (1985)
     "Si": {"species": "Si", "mass": 28.0855, "epsilon": 2.1683, "sigma": 2.0951, "lambda": 21.0},
 }
@@ -60,10 +59,10 @@ class Model:
         """New MSR model with random parameters (msr.init_msr). Raises InputError.
 
         species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
-        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "quintic", whose curvature
-        is continuous at rc too (MD then conserves energy better). n2, n3: fingerprints of every channel, or lists
-        [S][S] and [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such lists, one a
-        species. e0 (eV, 0 by default), mass (amu, standard weights by default): one number, a list, or
+        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "smooth", of which three
+        derivatives vanish at rc (MD then conserves energy better). n2, n3: fingerprints of every channel,
+        or lists [S][S] and [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such lists,
+        one a species. e0 (eV, 0 by default), mass (amu, standard weights by default): one number, a list, or
         {symbol: number}. baseline: a Model with a classical
         potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
         """

@@ -1,7 +1,8 @@
 /* cutoff.h - MSR's distance variable x(r).
  *
  *   x(r) = 1/2 [1 + cos(pi s)]                   cosine, as published      s = r/Rc < 1, else 0
- *        = 1 - 10 s^3 + 15 s^4 - 6 s^5           quintic: curvature continuous at Rc too
+ *        = (1 + e) c^2 / (c + e)                smooth: c that cosine, e = 0.03; like c, but its end
+ *                                               at Rc is of fourth order: three derivatives vanish
  *        = A/r + B r^30 + C               r < Rs (optional branch, 2-body only; value, slope and curvature
  *                                         continuous at Rs: nnp_short_range_coefficients)
  * Where the cosine ends, the curvature of the energy jumps, and every atom that crosses Rc in MD shifts the
@@ -23,13 +24,17 @@ NNP_FN void nnp_cutoff_cos(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr)
     *dx_dr = nnp_where(inside, c * (NNP_R(-1.57079632679489661923) / rc));
 }
 
-/* quintic = (1-s)^3 (1 + 3 s + 6 s^2), dx/dr = -30 s^2 (1-s)^2 / Rc */
-NNP_FN void nnp_cutoff_quintic(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr)
+#define NNP_CUTOFF_SOFTNESS 0.03 /* e of the smooth cutoff */
+
+/* dx/dr = (1 + e) dc/dr c (c + 2 e) / (c + e)^2 */
+NNP_FN void nnp_cutoff_smooth(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr)
 {
-    const nnp_real inv = NNP_R(1.0) / rc;
-    const nnp_vec s = nnp_min(r * inv, nnp_splat(NNP_R(1.0))), v = NNP_R(1.0) - s, v2 = v * v;
-    *x = v2 * v * (NNP_R(1.0) + s * (NNP_R(3.0) + NNP_R(6.0) * s));
-    *dx_dr = (NNP_R(-30.0) * inv) * (s * s) * v2;
+    const nnp_real e = (nnp_real)NNP_CUTOFF_SOFTNESS, scale = NNP_R(1.0) + e;
+    nnp_vec c, dc;
+    nnp_cutoff_cos(r, rc, &c, &dc);
+    const nnp_vec q = NNP_R(1.0) / (c + e), cq = c * q;
+    *x = scale * c * cq;
+    *dx_dr = scale * dc * cq * ((c + NNP_R(2.0) * e) * q);
 }
 
 typedef struct nnp_short_range {

@@ -91,6 +91,14 @@ def test_host(library, tmp_path, name):
     assert np.abs(forces - expected.forces).max() <= 1e-11 * max(1, np.abs(expected.forces).max())
 
 
+@pytest.mark.parametrize("first, second", [("msr", "baseline"), ("baseline", "msr")])
+def test_misuse(library, tmp_path, first, second):
+    """tests/capi/misuse.c: NULLs, wrong sizes and lists, strangers together; threads with models of their own."""
+    MODELS[first]().save(tmp_path / "a.nnp")
+    MODELS[second]().save(tmp_path / "b.nnp")
+    assert run([host(library, HERE / "misuse.c", "misuse"), tmp_path / "a.nnp", tmp_path / "b.nnp"]) == "good\n"
+
+
 def test_example(library, tmp_path):
     """examples/host.c, where the repository is at hand: the energy of a dimer, and an error with its text."""
     source = HERE.parents[1] / "examples" / "host.c"

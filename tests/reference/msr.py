@@ -79,11 +79,12 @@ def random_theta(spec, rng, scale=0.5):
 
 def outer(r, rc, kind):
     """x(r), its slope and curvature below rc."""
+    w, e = np.pi / rc, 0.03
+    c, dc, d2c = (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
     if kind == "cosine":
-        w = np.pi / rc
-        return (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
-    s = np.polynomial.Polynomial([1, 0, 0, -10, 15, -6])
-    return s(r / rc), s.deriv(1)(r / rc) / rc, s.deriv(2)(r / rc) / rc**2
+        return c, dc, d2c
+    slope, curvature = (1 + e) * c * (c + 2 * e) / (c + e) ** 2, 2 * (1 + e) * e**2 / (c + e) ** 3  # of x(c)
+    return (1 + e) * c**2 / (c + e), slope * dc, curvature * dc**2 + slope * d2c
 
 
 def short_range(rc, rs, kind="cosine"):

@@ -34,7 +34,7 @@ def spec(n_species, rs=0.0, uneven=True):
         n3 = [[(2 * s + c) % 3 for c in range(n_channels)] for s in range(n_species)]
     else:
         n2, n3 = [[2] * n_species] * n_species, [[2] * n_channels] * n_species
-    e0, cutoff = tuple(-1.5 - s for s in range(n_species)), "cosine" if n_species == 1 else "quintic"
+    e0, cutoff = tuple(-1.5 - s for s in range(n_species)), "cosine" if n_species == 1 else "smooth"
     return msr.Spec(n_species, RC, RC3, n2, n3, hidden=(8, 6), rs=rs, e0=e0, cutoff=cutoff)
 
 

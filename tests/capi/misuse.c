@@ -1,0 +1,240 @@
+/* misuse.c - what hosts get wrong, and two threads with two models:  ./misuse first.nnp second.nnp
+ * Every mistake is told by a status and a text; nothing crashes, and what was right before still is after.
+ * Exits with 1 at the first thing that is not as nnpcore.h says. */
+#include <nnpcore.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define N 16
+
+static double x[N][3];
+static const int species[N];
+static const double cell[9] = {6.4, 0, 0, 0.3, 6.1, 0, -0.2, 0.1, 12.6};
+
+static void check(int good, const char* what, int line)
+{
+    if (good) return;
+    fprintf(stderr, "misuse.c:%d: %s (last error: %s)\n", line, what, nnp_last_error());
+    exit(1);
+}
+#define CHECK(condition) check(condition, #condition, __LINE__)
+
+/* status is code, with a text of one line */
+static void fails(int status, int code, int line)
+{
+    const char* const text = nnp_last_error();
+    if (status == code && text && *text && !strchr(text, '\n')) return;
+    fprintf(stderr, "misuse.c:%d: status %d, text \"%s\"; expected %d\n", line, status, text, code);
+    exit(1);
+}
+#define FAILS(call, code) fails(call, code, __LINE__)
+
+static void make_system(void)
+{
+    unsigned state = 4711;
+    for (int i = 0; i < N; ++i) {
+        const double site[3] = {i % 2, i / 2 % 2, i / 4};
+        for (int c = 0; c < 3; ++c) {
+            state = state * 1103515245u + 12345u;
+            x[i][c] = 3.1 * site[c] + 0.3 * ((state >> 16 & 1023) / 1023.0 - 0.5);
+        }
+    }
+}
+
+typedef struct output {
+    double energy, forces[N][3], virial[6];
+} output;
+
+static output compute(const nnp_model* model, nnp_workspace* work)
+{
+    output o = {0};
+    const nnp_results r = {&o.energy, NULL, o.forces[0], o.virial, NULL};
+    CHECK(nnp_compute_cell(model, work, N, species, x[0], cell, NULL, &r) == NNP_OK);
+    return o;
+}
+
+/* ---- two threads, two models ---- */
+
+typedef struct job {
+    const nnp_model* model;
+    output reference;
+    int mistakes, different;
+} job;
+
+static void* compute_often(void* argument)
+{
+    job* const mine = (job*)argument;
+    for (int k = 0; k < 40; ++k) {
+        nnp_workspace* work = NULL;
+        nnp_results r = {NULL, NULL, NULL, NULL, NULL};
+        char text[64];
+        if (nnp_workspace_new(mine->model, NULL, &work)) return NULL;
+        const output o = compute(mine->model, work);
+        mine->different += memcmp(&o, &mine->reference, sizeof o) != 0;
+        mine->mistakes += nnp_compute_cell(mine->model, work, -k, species, x[0], cell, NULL, &r) != 0;
+        snprintf(text, sizeof text, "%s/%d", mine->mistakes % 2 ? "/odd" : "/even", k);
+        nnp_model* none = NULL;
+        if (nnp_model_load(text, &none) != NNP_ERR_FILE || !strstr(nnp_last_error(), text)) ++mine->different;
+        nnp_workspace_free(work);
+    }
+    return NULL;
+}
+
+static void two_threads(const nnp_model* a, const nnp_model* b, nnp_workspace* wa, nnp_workspace* wb)
+{
+    pthread_t thread[4];
+    job jobs[4] = {{a, compute(a, wa), 0, 0},
+                   {b, compute(b, wb), 0, 0},
+                   {a, compute(a, wa), 0, 0},
+                   {b, compute(b, wb), 0, 0}};
+    CHECK(memcmp(&jobs[0].reference, &jobs[1].reference, sizeof(output)) != 0);
+    for (int k = 0; k < 4; ++k) CHECK(pthread_create(&thread[k], NULL, compute_often, &jobs[k]) == 0);
+    for (int k = 0; k < 4; ++k) pthread_join(thread[k], NULL);
+    for (int k = 0; k < 4; ++k) CHECK(jobs[k].different == 0 && jobs[k].mistakes == 39);
+}
+
+/* ---- the wrong pieces together ---- */
+
+static void strangers(const nnp_model* a, const nnp_model* b, nnp_workspace* wa)
+{
+    double e = 0;
+    const nnp_results r = {&e, NULL, NULL, NULL, NULL};
+    const output before = compute(a, wa);
+    FAILS(nnp_compute_cell(b, wa, N, species, x[0], cell, NULL, &r), NNP_ERR_ARGUMENT);
+    int count[N] = {0};
+    const int* first[N] = {NULL};
+    const nnp_neighbors list = {N, NULL, count, first, -1};
+    FAILS(nnp_compute(b, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    CHECK(e == 0);
+    const output after = compute(a, wa);
+    CHECK(memcmp(&before, &after, sizeof after) == 0);
+}
+
+static void wrong_sizes(const nnp_model* a, nnp_workspace* wa)
+{
+    double e = 0, far[N][3];
+    const nnp_results r = {&e, NULL, NULL, NULL, NULL};
+    const double huge[9] = {1e300, 0, 0, 0, 1e300, 0, 0, 0, 1e300}, zero[9] = {0};
+    int alien[N] = {0};
+    nnp_options o;
+    nnp_workspace* work = NULL;
+    const output before = compute(a, wa);
+    FAILS(nnp_compute_cell(a, wa, INT_MIN, species, x[0], cell, NULL, &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_cell(a, wa, N, species, x[0], zero, NULL, &r), NNP_ERR_GEOMETRY);
+    CHECK(nnp_compute_cell(a, wa, N, species, x[0], huge, NULL, &r) != NNP_OK || isfinite(e));
+    e = 0;
+    for (int bad = INT_MIN;; bad = INT_MAX) {
+        alien[N - 1] = bad;
+        FAILS(nnp_compute_cell(a, wa, N, alien, x[0], cell, NULL, &r), NNP_ERR_SPECIES);
+        if (bad == INT_MAX) break;
+    }
+    memcpy(far, x, sizeof far);
+    far[3][2] = 1e300;
+    CHECK(nnp_compute_cell(a, wa, N, species, far[0], cell, NULL, &r) != NNP_OK);
+    far[3][2] = -(double)INFINITY;
+    FAILS(nnp_compute_cell(a, wa, N, species, far[0], cell, NULL, &r), NNP_ERR_ARGUMENT);
+    CHECK(e == 0);
+    for (int k = 0; k < 3; ++k) {
+        nnp_default_options(&o);
+        o.size = k == 0 ? 0 : k == 1 ? sizeof o - 1 : (size_t)-1;
+        FAILS(nnp_workspace_new(a, &o, &work), NNP_ERR_ARGUMENT);
+    }
+    nnp_default_options(&o);
+    o.n_threads = INT_MAX;
+    FAILS(nnp_workspace_new(a, &o, &work), NNP_ERR_ARGUMENT);
+    CHECK(work == NULL);
+    const output after = compute(a, wa);
+    CHECK(memcmp(&before, &after, sizeof after) == 0);
+}
+
+/* ---- a host's list with holes ---- */
+
+static void wrong_lists(const nnp_model* a, nnp_workspace* wa)
+{
+    double e = 0;
+    const nnp_results r = {&e, NULL, NULL, NULL, NULL};
+    int count[N], rows[N], index[N];
+    const int* first[N];
+    for (int i = 0; i < N; ++i) rows[i] = i, count[i] = 1, index[i] = (i + 1) % N, first[i] = &index[i];
+    nnp_neighbors list = {N, rows, count, first, -1};
+    const output before = compute(a, wa);
+    count[5] = -1;
+    FAILS(nnp_compute(a, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    count[5] = 1;
+    index[5] = N;
+    FAILS(nnp_compute(a, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    index[5] = -1;
+    FAILS(nnp_compute(a, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    index[5] = 6;
+    rows[2] = N;
+    FAILS(nnp_compute(a, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    rows[2] = 2;
+    list.count = NULL;
+    FAILS(nnp_compute(a, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    list.count = count;
+    list.n_rows = -3;
+    FAILS(nnp_compute(a, wa, N, species, x[0], &list, &r), NNP_ERR_ARGUMENT);
+    CHECK(e == 0);
+    list.n_rows = N;
+    CHECK(nnp_compute(a, wa, N, species, x[0], &list, &r) == NNP_OK && e != 0);
+    const output after = compute(a, wa); /* the own list is not confused with the host's */
+    CHECK(memcmp(&before, &after, sizeof after) == 0);
+}
+
+/* ---- NULL everywhere ---- */
+
+static void nulls(const nnp_model* a)
+{
+    nnp_model* m = NULL;
+    nnp_md* md = NULL;
+    nnp_trainer* t = NULL;
+    nnp_neighbor_list* list = NULL;
+    nnp_rdf* rdf = NULL;
+    CHECK(nnp_last_error() != NULL);
+    FAILS(nnp_model_parse("", 0, NULL), NNP_ERR_ARGUMENT);
+    FAILS(nnp_model_parse("", 0, &m), NNP_ERR_FORMAT);
+    FAILS(nnp_model_load("", &m), NNP_ERR_FILE);
+    CHECK(nnp_model_cutoff(NULL) == 0 && nnp_model_n_species(NULL) == 0 && nnp_model_mass(NULL, 0) == 0);
+    CHECK(nnp_model_species(NULL, 0) == NULL && nnp_model_species(a, -1) == NULL);
+    CHECK(nnp_model_species(a, 99) == NULL && nnp_model_mass(a, 99) == 0);
+    CHECK(nnp_model_n_parameters(NULL) == 0 && nnp_model_parameters(NULL) == NULL);
+    CHECK(nnp_model_n_fingerprints(NULL, 0) == 0 && nnp_model_n_fingerprints(a, -1) == 0);
+    FAILS(nnp_md_new(a, NULL, NULL, NULL, &md), NNP_ERR_ARGUMENT);
+    FAILS(nnp_md_new(a, NULL, NULL, NULL, NULL), NNP_ERR_ARGUMENT);
+    FAILS(nnp_trainer_new(NULL, NULL, &t), NNP_ERR_ARGUMENT);
+    FAILS(nnp_trainer_new(a, NULL, NULL), NNP_ERR_ARGUMENT);
+    FAILS(nnp_neighbor_list_new(N, x[0], cell, NULL, 3, 1, NULL), NNP_ERR_ARGUMENT);
+    FAILS(nnp_rdf_new(1, 3, 3, NULL), NNP_ERR_ARGUMENT);
+    CHECK(!m && !md && !t && !list && !rdf);
+    nnp_model_free(NULL);
+    nnp_workspace_free(NULL);
+    nnp_md_free(NULL);
+    nnp_trainer_free(NULL);
+    nnp_rdf_free(NULL);
+    nnp_neighbor_list_free(NULL);
+}
+
+int main(int argc, char** argv)
+{
+    nnp_model *a = NULL, *b = NULL;
+    nnp_workspace *wa = NULL, *wb = NULL;
+    CHECK(argc == 3 && nnp_version() / 10000 == NNP_VERSION_MAJOR);
+    make_system();
+    CHECK(nnp_model_load(argv[1], &a) == NNP_OK && nnp_model_load(argv[2], &b) == NNP_OK);
+    CHECK(nnp_workspace_new(a, NULL, &wa) == NNP_OK && nnp_workspace_new(b, NULL, &wb) == NNP_OK);
+    two_threads(a, b, wa, wb);
+    strangers(a, b, wa);
+    wrong_sizes(a, wa);
+    wrong_lists(a, wa);
+    nulls(a);
+    nnp_workspace_free(wb);
+    nnp_workspace_free(wa);
+    nnp_model_free(b);
+    nnp_model_free(a);
+    puts("good");
+    return 0;
+}
