@@ -8,7 +8,7 @@
 #include "math/bp.h"
 
 /* Long chains of operations run NNP_BP_ABREAST at a time, to fill the pipelines. */
-enum { NNP_BP_TILE = 16, NNP_BP_ABREAST = 4 };
+enum { NNP_BP_TILE = 32, NNP_BP_ABREAST = 4 };
 
 /* ---- rows of functions of one variable ---- */
 
