@@ -38,7 +38,6 @@ def candidates(x, cell, cutoff, threads):
     pbc = np.ones(3, dtype=np.intc)
     kept = _core.NeighList()
     kept.build(x, cell, pbc, cutoff, threads)
-    kept.build_reverse(threads)
     moved = x + 1e-3
 
     def build():
@@ -57,7 +56,6 @@ def candidates(x, cell, cutoff, threads):
         "build": build,
         "rebuild": rebuild,
         "refresh": refresh,
-        "reverse": lambda: kept.build_reverse(threads),
         "python": lambda: len(neighbor_list("ij", x, cell, True, cutoff, threads)[0]),
     }
     try:

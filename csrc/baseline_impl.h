@@ -42,6 +42,7 @@ static nnp_vec zbl_evaluate(const nnp_model* model, const nnp_baseline* p, nnp_b
     const double coulomb = 14.39964547842567; /* e^2 / (4 pi eps0) in eV Angstrom, CODATA 2018 */
     const double zi = model->atomic_number[b->species];
     nnp_vec energy = nnp_splat(0), phi, dphi;
+    if (!((double)b->closest < p->cutoff)) return energy; /* a core: nearly always */
     for (int t = 0; t < b->n_species; ++t) {
         const double zj = model->atomic_number[t];
         const double inv_a = (pow(zi, 0.23) + pow(zj, 0.23)) / 0.46850;

@@ -1,19 +1,17 @@
-/* engine.c - running a plan's blocks on all threads. */
+/* engine.c - running a plan's chunks on all threads. */
 #include "engine.h"
 #include "nnp_threads.h"
 #include <math.h>
 
-nnp_clash nnp_run_blocks(const nnp_kernels* k, const nnp_model* model, const void* packed,
+nnp_clash nnp_run_chunks(const nnp_kernels* k, const nnp_model* model, const void* packed,
                          const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
-                         int n_threads, const nnp_pairs* out)
+                         int n_threads, const nnp_output* out)
 {
     nnp_clash first = {-1, -1};
-    const int batch = 4, n_batches = (plan->n_blocks + batch - 1) / batch;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads) if (n_threads > 1 && n_batches > 1)
-    for (int i = 0; i < n_batches; ++i) {
-        const int b0 = i * batch, b1 = b0 + batch < plan->n_blocks ? b0 + batch : plan->n_blocks;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads) if (n_threads > 1 && plan->n_chunks > 1)
+    for (int c = 0; c < plan->n_chunks; ++c) {
         char* const mine = scratch->base + (size_t)omp_get_thread_num() * scratch->bytes;
-        const nnp_clash clash = k->evaluate(model, packed, system, plan, b0, b1, mine, out);
+        const nnp_clash clash = k->evaluate(model, packed, system, plan, c, mine, out);
         if (clash.row >= 0) {
 #pragma omp critical(nnp_clash_lowest)
             if (first.row < 0 || clash.row < first.row) first = clash;

@@ -1,7 +1,7 @@
 /* host_list.c - energies and forces with the neighbour list of a host code (LAMMPS' layout, ghosts in place).
  *
- * The list is copied into the core's layout, without the atoms to be ignored; forces are then scattered to
- * atoms and ghosts, one thread, in the order of the list: the same bits whatever the threads.
+ * The list is copied into the core's layout, without the atoms to be ignored. Atoms and ghosts get the forces
+ * of all chunks that touch them, in the order of the chunks: the same bits whatever the threads.
  */
 #include "workspace_private.h"
 #include <float.h>
@@ -61,28 +61,27 @@ static int copy_list(nnp_workspace* w, int n_total, const int* species, const nn
         }
     }
     w->host.first[n] = filled;
-    const nnp_system s = {n, w->host.centre, w->host.x, w->host.first, w->host.index, w->clash};
+    const nnp_system s = {n,         n_total,       w->host.centre, NULL,
+                          w->host.x, w->host.first, w->host.index,  w->clash};
     *system = s;
     return NNP_OK;
 }
 
-/* W_j -= (x_j - x_i) (x) dE_i/dr_ij: what acts on atom j, credited to j. */
-static void add_virials(const nnp_workspace* w, const nnp_system* s, double* virials)
+/* value [n_total][width] += rows [n][width] of the centres, and the parts of the halo. */
+static void add_parts(const nnp_workspace* w, const nnp_system* s, const double* rows, const double* part,
+                      int stride, int width, double* value)
 {
-    for (int row = 0; row < s->n; ++row) {
-        const double* const xi = s->x + 4 * (int64_t)s->centre[row];
-        for (int64_t p = s->first[row]; p < s->first[row + 1]; ++p) {
-            const double* const xj = s->x + 4 * (int64_t)s->index[p];
-            double* const out = virials + 9 * (int64_t)s->index[p];
-            double g[3];
-            w->k->pair(w->g, p, g);
-            for (int a = 0; a < 3; ++a)
-                for (int b = 0; b < 3; ++b) out[3 * a + b] -= (xj[a] - xi[a]) * g[b];
-        }
-    }
+    const int block = 1024, n_blocks = (s->n_total + block - 1) / block;
+    for (int row = 0; row < s->n; ++row)
+        for (int c = 0; c < width; ++c)
+            value[(int64_t)s->centre[row] * width + c] += rows[(int64_t)row * width + c];
+#pragma omp parallel for schedule(static) num_threads(w->n_threads) if (w->n_threads > 1 && n_blocks > 1)
+    for (int b = 0; b < n_blocks; ++b)
+        nnp_plan_gather(&w->plan, part, stride, width, b * block,
+                        (b + 1) * block < s->n_total ? (b + 1) * block : s->n_total, value);
 }
 
-static int add_results(nnp_workspace* w, const nnp_system* s, const nnp_results* r)
+static int add_results(nnp_workspace* w, const nnp_system* s, const double* virials, const nnp_results* r)
 {
     double* const e = w->per_row;
     for (int i = 0; i < s->n; ++i) {
@@ -93,10 +92,11 @@ static int add_results(nnp_workspace* w, const nnp_system* s, const nnp_results*
         if (r->energies) r->energies[s->centre[i]] += e[i];
     }
     if (r->energy) *r->energy += nnp_block_sum(e, s->n, 1);
-    if (r->forces) w->k->scatter(s, w->g, r->forces);
+    if (r->forces) add_parts(w, s, e + s->n, w->part, 4, 3, r->forces);
     for (int c = 0; r->virial && c < 6; ++c)
-        r->virial[c] += nnp_block_sum(w->per_row + 4 * (int64_t)s->n + c, s->n, 6);
-    if (r->virials) add_virials(w, s, r->virials);
+        r->virial[c] += nnp_block_sum(e + 4 * (int64_t)s->n + c, s->n, 6);
+    if (r->virials)
+        add_parts(w, s, virials, w->part + 4 * w->plan.chunks[w->plan.n_chunks].halo, 9, 9, r->virials);
     return NNP_OK;
 }
 
@@ -115,11 +115,15 @@ int nnp_compute(const nnp_model* model, nnp_workspace* w, int n_total, const int
     if (!status) status = copy_list(w, n_total, species, list, &s);
     if (!status) status = nnp_work_prepare(w, &s);
     if (status) return status;
-    const nnp_pairs out = {w->per_row, w->g, r->virial ? w->per_row + 4 * (int64_t)s.n : NULL, NULL, 0};
-    const nnp_clash clash =
-        nnp_run_blocks(w->k, model, w->packed, &s, &w->plan, &w->scratch, w->n_threads, &out);
-    if (clash.row >= 0)
-        return nnp_fail(NNP_ERR_GEOMETRY, "atoms %d and %d are closer than %g Angstrom", s.centre[clash.row],
-                        clash.atom, w->clash);
-    return add_results(w, &s, r);
+    double* const virials = r->virials ? (double*)nnp_alloc((size_t)s.n, 9 * sizeof(double)) : NULL;
+    if (r->virials && !virials) return nnp_fail(NNP_ERR_MEMORY, "out of memory: virials of %d atoms", s.n);
+    nnp_clash clash;
+    status = nnp_work_run(w, &s, w->per_row, w->per_row + s.n,
+                          r->virial ? w->per_row + 4 * (int64_t)s.n : NULL, virials, &clash);
+    if (!status && clash.row >= 0)
+        status = nnp_fail(NNP_ERR_GEOMETRY, "atoms %d and %d are closer than %g Angstrom",
+                          s.centre[clash.row], clash.atom, w->clash);
+    if (!status) status = add_results(w, &s, virials, r);
+    nnp_free(virials);
+    return status;
 }

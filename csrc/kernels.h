@@ -1,9 +1,11 @@
 /* kernels.h - the vectorised kernels as the rest of the core sees them: one table per precision and
  * instruction set, compiled from kernels_impl.h.
  *
- * A block is NNP_W centres of one species, one a SIMD lane. Whatever is computed for a centre depends on its
- * own neighbours in their listed order alone, so neither the number of threads nor the make-up of blocks
- * changes a bit.
+ * Rows are cut into chunks of neighbouring atoms; a chunk is what one thread does at a time, in a numbering
+ * of its own: its rows, then the halo of other atoms that they touch. A chunk's forces on its own rows and on
+ * its halo are summed in place and kept apart from those of other chunks; nnp_plan_gather adds them up in a
+ * fixed order. Chunks do not depend on the number of threads, so neither does a bit of the result.
+ * A block is NNP_W centres of one species of a chunk, one a SIMD lane.
  */
 #ifndef NNP_KERNELS_H
 #define NNP_KERNELS_H
@@ -12,33 +14,54 @@
 
 /* Atoms and their full neighbour list. */
 typedef struct nnp_system {
-    int n;                /* rows */
-    const int* centre;    /* [n] atom of each row; NULL: row i is atom i */
-    const double* x;      /* [n_total][4] x, y, z, species */
+    int n, n_total;    /* rows, atoms */
+    const int* centre; /* [n] atom of each row; NULL: row i is atom i */
+    const int*
+        owner; /* [n_total - n] row that the force on atom n, n + 1 .. belongs to; NULL: it has its own */
+    const double* x;      /* [n_total][4] x, y, z, species; 32-byte aligned */
     const int64_t* first; /* [n+1] */
     const int* index;     /* [first[n]] atoms */
     double clash;         /* Angstrom: atoms closer than this are an error */
 } nnp_system;
 
-/* Rows grouped into blocks: same species, similar numbers of neighbours. */
+/* Where a chunk begins; the next one's beginning is its end. */
+typedef struct nnp_chunk {
+    int row, block;
+    int64_t halo;
+} nnp_chunk;
+
 typedef struct nnp_plan {
     int width; /* lanes of a block */
-    int n_species;
-    int n_blocks;
-    int* rows;          /* [n_blocks][width], -1 pads */
-    int* capacity;      /* [n_blocks][S] most listed neighbours of each species in any lane */
+    int n_species, n_chunks, n_blocks, n_targets;
     int max_neighbours; /* largest sum of a block's capacities */
-    size_t cap_rows, cap_capacity;
+    int max_local;      /* most atoms of a chunk */
+    nnp_chunk* chunks;  /* [n_chunks+1] */
+    int* rows;          /* [n_blocks][width], -1 pads: same species, similar numbers of near neighbours */
+    int* capacity;      /* [n_blocks][S] most listed neighbours of each species in any lane */
+    int* local;         /* [first[n]] the list in local numbers, each row's entries by species */
+    int* segment;       /* [n][S] where a row's entries of each species end */
+    int* halo;          /* [chunks[n_chunks].halo] atoms */
+    int* back_first;    /* [n_targets+1] */
+    int* back; /* places of the halo whose forces belong to each target (row, or atom of a host), ascending */
+    size_t cap_chunks, cap_rows, cap_capacity, cap_local, cap_segment, cap_halo, cap_back_first, cap_back;
+    void* room; /* plan.c's scratch */
+    size_t cap_room;
+    int* target; /* [halo] */
+    int* histogram;
+    size_t cap_target, cap_histogram;
 } nnp_plan;
 
 /* What evaluate writes. */
-typedef struct nnp_pairs {
-    double* energy; /* [n] of each row, without E0 */
-    void* g;        /* [first[n]][3] nnp_real: d energy of the row / d r_ij; zero beyond the cutoff */
-    double* virial; /* [n][6] xx yy zz xy xz yz: -sum_j r_ij (x) g_ij of each row; may be NULL */
-    double* inputs; /* [n][stride] network inputs; may be NULL */
+typedef struct nnp_output {
+    double* energy;  /* [n] of each row, without E0 */
+    double* force;   /* [n][3] on each row by its own chunk */
+    double* part;    /* [halo][4] on each place of the halo; 32-byte aligned */
+    double* virial;  /* [n][6] xx yy zz xy xz yz: -sum_j r_ij (x) g_ij of each row; may be NULL */
+    double* virials; /* [n][9] what acts on a row, credited to it, by its own chunk; may be NULL */
+    double* part9;   /* [halo][9] the same for the halo */
+    double* inputs;  /* [n][stride] network inputs; may be NULL */
     int stride;
-} nnp_pairs;
+} nnp_output;
 
 /* What the second sweep of the loss gradient needs (theory: directional derivative). */
 typedef struct nnp_tangent {
@@ -54,27 +77,17 @@ typedef struct nnp_clash {
 typedef struct nnp_kernels {
     const char* isa;
     int width, real_bytes;
-    /* bytes of scratch one thread needs for any block of a plan */
-    size_t (*scratch_bytes)(const nnp_model* model, int max_neighbours, int training);
+    /* bytes of scratch one thread needs for any chunk of a plan */
+    size_t (*scratch_bytes)(const nnp_model* model, int max_neighbours, int max_local, int training);
     /* theta as nnp_real into packed [n_parameters] */
     void (*pack)(const nnp_model* model, const double* theta, void* packed);
-    /* blocks [b0, b1) */
     nnp_clash (*evaluate)(const nnp_model* model, const void* packed, const nnp_system* system,
-                          const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_pairs* out);
-    /* adds d/dtheta sum_rows (c energy + d energy/dt) of blocks [b0, b1) to acc [n_parameters][width]
-     * nnp_real */
+                          const nnp_plan* plan, int chunk, void* scratch, const nnp_output* out);
+    /* adds d/dtheta sum_rows (c energy + d energy/dt) of the chunk to acc [n_parameters][width] nnp_real */
     void (*gradient)(const nnp_model* model, const void* packed, const nnp_system* system,
-                     const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_tangent* tangent,
-                     void* acc);
+                     const nnp_plan* plan, int chunk, void* scratch, const nnp_tangent* tangent, void* acc);
     /* grad[i] += sum of lanes of acc[i] */
     void (*reduce)(int64_t n, const void* acc, double* grad);
-    /* F_i = sum_(own row) g - sum_(reverse) g for rows [i0, i1); f is [n][3], overwritten */
-    void (*gather)(const nnp_system* system, const int64_t* reverse_first, const int64_t* reverse,
-                   const void* g, int i0, int i1, double* f);
-    /* the same for a list whose atoms are not all rows: f [n_total][3] of atoms, added to; one thread */
-    void (*scatter)(const nnp_system* system, const void* g, double* f);
-    /* g of entry p as doubles */
-    void (*pair)(const void* g, int64_t p, double* out);
     /* y = Q x, or Q^T x, entries [lo, hi); Q [n][n] and vectors of nnp_real */
     void (*rotate)(int n, const void* q, const void* x, void* y, int transpose, int lo, int hi);
 } nnp_kernels;
@@ -83,11 +96,17 @@ typedef struct nnp_kernels {
  * error: NNPCORE_ISA names nothing this machine has. */
 const nnp_kernels* nnp_get_kernels(int precision);
 
-/* Plan of a system for a table's width: rows sorted by species and number of neighbours nearer than near, in
- * chunks of 512 consecutive rows, so that lanes are alike and memory stays local. */
+/* Plan of a system for a table's width. Rows of a block have similar numbers of neighbours nearer than near,
+ * so that its lanes are alike. */
 int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int width, double near,
                    int n_threads);
 void nnp_plan_clear(nnp_plan* plan);
+/* Frees what only building needs. */
+void nnp_plan_trim(nnp_plan* plan);
+
+/* value[t][width] += the parts [halo][stride] that belong to target t, for targets [t0, t1) */
+void nnp_plan_gather(const nnp_plan* plan, const double* part, int stride, int width, int t0, int t1,
+                     double* value);
 
 /* Scratch for n_threads threads, allocated before any parallel region. */
 typedef struct nnp_scratch {
@@ -96,7 +115,7 @@ typedef struct nnp_scratch {
 } nnp_scratch;
 
 int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model,
-                        int max_neighbours, int training, int n_threads);
+                        const nnp_plan* plan, int training, int n_threads);
 
 /* A, B, C of x(r) = A/r + B r^30 + C below Rs > 0: value, slope and curvature of the outer branch at Rs. */
 void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, double* c);

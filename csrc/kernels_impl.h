@@ -2,7 +2,7 @@
  */
 #if defined(__GNUC__) && !defined(__clang__)
 #if NNP_ISA == 2
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,popcnt,prefer-vector-width=512")
 #elif NNP_ISA == 1
 #pragma GCC target("avx2,fma")
 #endif
@@ -11,9 +11,9 @@
 #include "baseline_impl.h"
 #include "msr_train_impl.h"
 
-/* Scratch of one block, a bound: m neighbours in all give 2 m slots (near and far segments), at most m^2/2
+/* Scratch of one chunk, a bound: m neighbours in all give 2 m slots (near and far segments), at most m^2/2
  * triplets over all channels and at most m neighbours on the two sides of a channel. */
-static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int training)
+static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int max_local, int training)
 {
     const size_t m = (size_t)max_neighbours + 1, n = 2 * m, s = (size_t)model->n_species;
     size_t largest = 0;
@@ -26,10 +26,12 @@ static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int tr
         if (training) vecs += 8 * n + 12 * nf + 8 * m;
         if (vecs > largest) largest = vecs;
     }
-    const size_t vecs = largest + 12 * n + (size_t)model->n_baseline * 2 * n;
+    const size_t vecs = largest + 9 * n + (size_t)model->n_baseline * 2 * n;
+    const size_t quads = 2 * (m + s * NNP_FIND) * NNP_W; /* lanes before and after the transposition */
     const size_t pieces = 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
-    return vecs * sizeof(nnp_vec) + s * s * sizeof(nnp_triplets) + (3 + 2 * NNP_W) * s * sizeof(int) +
-           pieces * 64;
+    const size_t atom = 2 * sizeof(nnp_point) + (training ? sizeof(nnp_point) : 9 * sizeof(double));
+    return vecs * sizeof(nnp_vec) + quads * sizeof(nnp_quad) + s * s * sizeof(nnp_triplets) +
+           (3 + 2 * NNP_W) * s * sizeof(int) + pieces * 64 + ((size_t)max_local + 1) * atom;
 }
 
 static void kernels_pack(const nnp_model* model, const double* theta, void* packed)
@@ -38,19 +40,22 @@ static void kernels_pack(const nnp_model* model, const double* theta, void* pack
 }
 
 static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, const nnp_system* system,
-                                  const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_pairs* out)
+                                  const nnp_plan* plan, int chunk, void* scratch, const nnp_output* out)
 {
     nnp_clash first = {-1, -1};
-    for (int i = b0; i < b1; ++i) {
-        nnp_arena arena = {(char*)scratch};
+    nnp_arena outer = {(char*)scratch};
+    const nnp_local local = local_load(system, plan, chunk, &outer, out->virials != NULL);
+    for (int i = plan->chunks[chunk].block; i < plan->chunks[chunk + 1].block; ++i) {
+        nnp_arena arena = outer;
         nnp_block b;
         const nnp_clash clash =
-            block_gather(&b, &arena, system, plan, i, nnp_near_cutoff(model), model->cutoff);
+            block_gather(&b, &arena, &local, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         if (first.row < 0) first = clash;
         nnp_vec energy = baseline_evaluate(model, &b, &arena);
         nnp_vec* inputs = NULL;
         if (model->msr) energy += msr_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs);
-        block_scatter(&b, system, (nnp_real*)out->g);
+        block_forces(&b, arena, &local);
+        if (out->virials) block_virials(&b, &local);
         if (out->virial) block_virial(&b, out->virial);
         for (int w = 0; w < NNP_W; ++w) {
             const int row = b.rows[w];
@@ -61,73 +66,31 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
                     out->inputs[(int64_t)row * out->stride + f] = (double)inputs[f][w];
         }
     }
+    local_store(&local, plan, chunk, out);
     return first;
 }
 
 static void kernels_gradient(const nnp_model* model, const void* packed, const nnp_system* system,
-                             const nnp_plan* plan, int b0, int b1, void* scratch, const nnp_tangent* tangent,
+                             const nnp_plan* plan, int chunk, void* scratch, const nnp_tangent* tangent,
                              void* acc)
 {
-    for (int i = b0; i < b1; ++i) {
-        nnp_arena arena = {(char*)scratch};
+    nnp_arena outer = {(char*)scratch};
+    const nnp_local local = local_load(system, plan, chunk, &outer, 0);
+    const nnp_point* const lambda = local_lambda(&local, system, tangent, &outer);
+    for (int i = plan->chunks[chunk].block; i < plan->chunks[chunk + 1].block; ++i) {
+        nnp_arena arena = outer;
         nnp_block b;
-        block_gather(&b, &arena, system, plan, i, nnp_near_cutoff(model), model->cutoff);
+        block_gather(&b, &arena, &local, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         nnp_mask live;
         for (int w = 0; w < NNP_W; ++w) live[w] = b.rows[w] >= 0 ? -1 : 0;
-        msr_gradient(model, (const nnp_real*)packed, &b, system, tangent, live, &arena, (nnp_vec*)acc);
+        msr_gradient(model, (const nnp_real*)packed, &b, local.row, lambda, tangent, live, &arena,
+                     (nnp_vec*)acc);
     }
 }
 
 static void kernels_reduce(int64_t n, const void* acc, double* grad)
 {
     for (int64_t i = 0; i < n; ++i) grad[i] += nnp_lane_sum(((const nnp_vec*)acc)[i]);
-}
-
-static void kernels_gather(const nnp_system* system, const int64_t* reverse_first, const int64_t* reverse,
-                           const void* g, int i0, int i1, double* f)
-{
-    const nnp_real* const pair = (const nnp_real*)g;
-    for (int i = i0; i < i1; ++i) {
-        double x = 0, y = 0, z = 0;
-        const int64_t begin = reverse_first[i], end = reverse_first[i + 1];
-        /* the next row's entries lie anywhere near in space: ask for them while this row's are added */
-        if (i + 1 < i1)
-            for (int64_t q = end; q < reverse_first[i + 2]; ++q) __builtin_prefetch(pair + 3 * reverse[q]);
-        for (int64_t p = system->first[i]; p < system->first[i + 1]; ++p) {
-            x += (double)pair[3 * p];
-            y += (double)pair[3 * p + 1];
-            z += (double)pair[3 * p + 2];
-        }
-        for (int64_t q = begin; q < end; ++q) {
-            const nnp_real* const back = pair + 3 * reverse[q];
-            x -= (double)back[0];
-            y -= (double)back[1];
-            z -= (double)back[2];
-        }
-        f[3 * (int64_t)i] = x;
-        f[3 * (int64_t)i + 1] = y;
-        f[3 * (int64_t)i + 2] = z;
-    }
-}
-
-static void kernels_pair(const void* g, int64_t p, double* out)
-{
-    for (int c = 0; c < 3; ++c) out[c] = (double)((const nnp_real*)g)[3 * p + c];
-}
-
-static void kernels_scatter(const nnp_system* system, const void* g, double* f)
-{
-    const nnp_real* pair = (const nnp_real*)g;
-    for (int row = 0; row < system->n; ++row) {
-        double* const fi = f + 3 * (int64_t)(system->centre ? system->centre[row] : row);
-        for (int64_t p = system->first[row]; p < system->first[row + 1]; ++p) {
-            double* const fj = f + 3 * (int64_t)system->index[p];
-            for (int c = 0; c < 3; ++c) {
-                fi[c] += (double)pair[3 * p + c];
-                fj[c] -= (double)pair[3 * p + c];
-            }
-        }
-    }
 }
 
 typedef nnp_real nnp_loose __attribute__((vector_size(NNP_VEC_BYTES), aligned(NNP_REAL_BITS / 8), may_alias));
@@ -177,8 +140,5 @@ const nnp_kernels NNP_TABLE = {
     kernels_evaluate,
     kernels_gradient,
     kernels_reduce,
-    kernels_gather,
-    kernels_scatter,
-    kernels_pair,
     kernels_rotate,
 };

@@ -30,9 +30,24 @@ typedef struct nnp_side_rates {
     nnp_vec *a, *b, *p, *q; /* [n] of one fingerprint */
 } nnp_side_rates;
 
-/* rdot_ij = lambda_i - lambda_j - M r_ij, split into dr/dt and du/dt. */
-static nnp_rates block_rates(const nnp_block* b, const nnp_system* system, const nnp_tangent* tangent,
-                             nnp_arena* arena)
+/* lambda of a chunk's atoms, and zeros for what pads. */
+static const nnp_point* local_lambda(const nnp_local* l, const nnp_system* system, const nnp_tangent* tangent,
+                                     nnp_arena* arena)
+{
+    nnp_point* const lambda = (nnp_point*)nnp_take(arena, ((size_t)l->n + 1) * sizeof(nnp_point));
+    for (int i = 0; i < l->n; ++i) {
+        const double* const v = tangent->lambda + 3 * (int64_t)local_atom(l, system, i);
+        const nnp_point p = {v[0], v[1], v[2], 0};
+        lambda[i] = p;
+    }
+    const nnp_point zero = {0};
+    lambda[l->n] = zero;
+    return lambda;
+}
+
+/* rdot_ij = lambda_i - lambda_j - M r_ij, split into dr/dt and du/dt. first: the chunk's first row. */
+static nnp_rates block_rates(const nnp_block* b, int first, const nnp_point* lambda,
+                             const nnp_tangent* tangent, nnp_arena* arena)
 {
     nnp_rates v;
     nnp_vec** const fields[] = {&v.r, &v.ux, &v.uy, &v.uz, &v.y, &v.wx, &v.wy, &v.wz};
@@ -40,17 +55,14 @@ static nnp_rates block_rates(const nnp_block* b, const nnp_system* system, const
         *fields[i] = nnp_take_vec(arena, (size_t)block_size(b));
     nnp_real m[9];
     for (int c = 0; c < 9; ++c) m[c] = (nnp_real)tangent->m[c];
+    nnp_point own[NNP_W];
+    for (int w = 0; w < NNP_W; ++w) own[w] = lambda[b->rows[w] < 0 ? 0 : b->rows[w] - first];
     NNP_EACH_PART(b, part) NNP_EACH_NEIGHBOUR(b, part, n)
     {
-        nnp_vec l[3] = {nnp_splat(0), nnp_splat(0), nnp_splat(0)};
+        nnp_vec l[3];
         for (int w = 0; w < NNP_W; ++w) {
-            if (b->slot[n * NNP_W + w] < 0) continue;
-            const int row = b->rows[w];
-            const int64_t p = system->first[row] + b->slot[n * NNP_W + w];
-            const double* const li =
-                tangent->lambda + 3 * (int64_t)(system->centre ? system->centre[row] : row);
-            const double* const lj = tangent->lambda + 3 * (int64_t)system->index[p];
-            for (int c = 0; c < 3; ++c) l[c][w] = (nnp_real)(li[c] - lj[c]);
+            const nnp_point d = own[w] - lambda[b->id[n][w]];
+            for (int c = 0; c < 3; ++c) ((nnp_real*)&l[c])[w] = (nnp_real)d[c];
         }
         const nnp_vec x = b->ux[n] * b->r[n], y = b->uy[n] * b->r[n], z = b->uz[n] * b->r[n];
         for (int c = 0; c < 3; ++c) l[c] -= m[3 * c] * x + m[3 * c + 1] * y + m[3 * c + 2] * z;
@@ -233,13 +245,13 @@ NNP_FN void add_exponent(nnp_vec* acc, nnp_vec p_eff, nnp_vec q_eff, nnp_vec f_p
     *acc += p_eff * f_phi + q_eff * f_dot_phi;
 }
 
-static void msr_gradient(const nnp_model* model, const nnp_real* theta, nnp_block* b,
-                         const nnp_system* system, const nnp_tangent* tangent, nnp_mask live,
-                         nnp_arena* arena, nnp_vec* acc)
+static void msr_gradient(const nnp_model* model, const nnp_real* theta, nnp_block* b, int first,
+                         const nnp_point* lambda, const nnp_tangent* tangent, nnp_mask live, nnp_arena* arena,
+                         nnp_vec* acc)
 {
     const nnp_msr* const m = &model->msr[b->species];
     const int s = model->n_species, nf = m->n_fingerprints;
-    nnp_rates rate = block_rates(b, system, tangent, arena);
+    nnp_rates rate = block_rates(b, first, lambda, tangent, arena);
     const nnp_near v = near_variables(model, b, arena);
     near_rates(b, &v, &rate);
     nnp_sums* const sums = (nnp_sums*)nnp_take(arena, (size_t)nf * sizeof(nnp_sums));

@@ -10,12 +10,12 @@ void nnp_neigh_clear(nnp_neigh* list)
     nnp_neigh_scratch* s = list->scratch;
     if (s) {
         void* mine[] = {s->key,         s->histogram,         s->atom_start,   s->ghost_start, s->ghost_owner,
-                        s->ghost_image, s->ghost_permutation, s->block_offset, s->pack,        s->mask};
+                        s->ghost_image, s->ghost_permutation, s->block_offset, s->pack};
         for (size_t k = 0; k < sizeof mine / sizeof *mine; k++) nnp_free(mine[k]);
         nnp_free(s);
     }
-    void* fields[] = {list->order, list->x,     list->owner,         list->shift,   list->image,
-                      list->first, list->index, list->reverse_first, list->reverse, list->x_built};
+    void* fields[] = {list->order, list->x,     list->owner, list->shift,
+                      list->image, list->first, list->index, list->x_built};
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) nnp_free(fields[k]);
     nnp_neigh_init(list);
 }
@@ -174,8 +174,8 @@ static int place_ghosts(nnp_neigh* list, int n_threads)
     const int n_ghost = (int)offset[n_blocks];
     if (reserve_ghosts(list, n_ghost) || reserve_points(list, n, (size_t)n + n_ghost)) return NNP_ERR_MEMORY;
     list_ghosts(list, n_threads);
-    if (nnp_sort_by_key(scratch, n_ghost, scratch->key, grid->n_bins, scratch->ghost_start,
-                        scratch->ghost_permutation, n_threads))
+    if (nnp_sort_by_key(&scratch->histogram, &scratch->cap_histogram, n_ghost, scratch->key, grid->n_bins,
+                        scratch->ghost_start, scratch->ghost_permutation, n_threads))
         return NNP_ERR_MEMORY;
     list->n_ghost = n_ghost;
     list->n_total = n + n_ghost;
@@ -199,7 +199,8 @@ static int sort_rows(nnp_neigh* list, const double* x, int n_threads)
         nnp_reserve(&s->ghost_start, &s->cap_ghost_start, n_bins + 1, sizeof(int)))
         return NNP_ERR_MEMORY;
     bin_atoms(s, list->n, x, n_threads);
-    return nnp_sort_by_key(s, list->n, s->key, s->grid.n_bins, s->atom_start, list->order, n_threads);
+    return nnp_sort_by_key(&s->histogram, &s->cap_histogram, list->n, s->key, s->grid.n_bins, s->atom_start,
+                           list->order, n_threads);
 }
 
 static void key_rows(nnp_neigh_scratch* scratch)

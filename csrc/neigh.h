@@ -20,10 +20,7 @@ typedef struct nnp_neigh {
     int* image;    /* [n_total][3] the same shift in lattice vectors: shift = image . cell, exactly integer */
     int64_t* first; /* [n+1] */
     int* index;     /* [first[n]] indices into x; a row's order is fixed by positions in the caller's order */
-    int64_t* reverse_first; /* [n+1]; see reverse */
-    int64_t* reverse;       /* list entries p whose atom (or ghost's owner) is row j stand in
-                               reverse[reverse_first[j] .. reverse_first[j+1]), ascending */
-    double* x_built;        /* [n][3] caller's positions (list order) at the build, for the skin test */
+    double* x_built; /* [n][3] caller's positions (list order) at the build, for the skin test */
     size_t cap_n, cap_ghost, cap_pairs; /* private to neigh.c, and what it adds below */
     void* scratch;
 } nnp_neigh;
@@ -44,8 +41,5 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
 double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads);
 /* The same with x in list order (row by row). */
 double nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads);
-
-/* Fills reverse_first and reverse (the force gather needs them; a bare list does not). */
-int nnp_neigh_reverse(nnp_neigh* list, int n_threads);
 
 #endif /* NNP_NEIGH_H */

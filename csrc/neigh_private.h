@@ -1,4 +1,4 @@
-/* neigh_private.h - shared by neigh.c (rows, refresh, reverse), neigh_grid.c (cell, bins, ghosts) and
+/* neigh_private.h - shared by neigh.c (rows, refresh), neigh_grid.c (cell, bins, ghosts) and
  * neigh_search.c (pairs). */
 #ifndef NNP_NEIGH_PRIVATE_H
 #define NNP_NEIGH_PRIVATE_H
@@ -26,7 +26,7 @@ typedef struct nnp_grid {
 
 typedef struct nnp_neigh_scratch {
     nnp_grid grid;
-    size_t cap_total, cap_reverse, cap_reverse_first, cap_mask;
+    size_t cap_total;
     int *key, *histogram, *atom_start, *ghost_start;
     size_t cap_key, cap_histogram, cap_atom_start, cap_ghost_start;
     int *ghost_owner, *ghost_image, *ghost_permutation; /* before the sort by bin */
@@ -36,7 +36,6 @@ typedef struct nnp_neigh_scratch {
     void* pack; /* per thread: packed candidates and one chunk of pairs */
     size_t cap_pack;
     unsigned char lane_order[256][8]; /* [m]: the set bits of m first */
-    uint64_t* mask;                   /* reverse: which segments of rows a chunk of pairs points to */
 } nnp_neigh_scratch;
 
 enum { NNP_NEIGH_BLOCK = 256 };
@@ -69,10 +68,6 @@ static inline void nnp_grid_shift(const nnp_grid* grid, const int* image, double
     const double* h = grid->cell;
     for (int c = 0; c < 3; c++) shift[c] = image[0] * h[c] + image[1] * h[3 + c] + image[2] * h[6 + c];
 }
-
-/* Stable counting sort: permutation [n] lists the items by key, start [n_keys+1] where each key begins. */
-int nnp_sort_by_key(nnp_neigh_scratch* scratch, int n, const int* key, int n_keys, int* start,
-                    int* permutation, int n_threads);
 
 /* ---- neigh_search.c ---- */
 

@@ -23,6 +23,13 @@ void nnp_free(void* p);
  * *capacity counts elements; growth is geometric. */
 int nnp_reserve(void* p, size_t* capacity, size_t count, size_t element);
 
+/* ---- sort.c ---- */
+
+/* Stable counting sort: permutation [n] lists the items by key, start [n_keys+1] where each key begins.
+ * histogram, capacity: scratch (nnp_reserve). */
+int nnp_sort_by_key(int** histogram, size_t* capacity, int n, const int* key, int n_keys, int* start,
+                    int* permutation, int n_threads);
+
 /* ---- model ---- */
 
 enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1 };

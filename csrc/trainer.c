@@ -13,20 +13,21 @@
 
 enum { MAX_WORKERS = 16, BLOCKS_PER_WORKER = 6 };
 
-/* One batch laid out: offsets of each frame's rows, pairs, blocks. */
+/* One batch laid out: offsets of each frame's rows, atoms, halos, chunks. */
 typedef struct nnp_batch {
     int n;
     const int* frames;
-    int64_t *row, *total, *pair; /* [n+1] */
-    int* block;                  /* [n+1] */
+    int64_t *row, *total, *halo; /* [n+1] */
+    int* chunk;                  /* [n+1] */
+    int n_blocks;
 } nnp_batch;
 
 static void batch_free(nnp_batch* b)
 {
     nnp_free(b->row);
     nnp_free(b->total);
-    nnp_free(b->pair);
-    nnp_free(b->block);
+    nnp_free(b->halo);
+    nnp_free(b->chunk);
 }
 
 /* theta in working precision. */
@@ -51,33 +52,34 @@ static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* f
     b->frames = frames;
     b->row = (int64_t*)nnp_alloc(m, sizeof(int64_t));
     b->total = (int64_t*)nnp_alloc(m, sizeof(int64_t));
-    b->pair = (int64_t*)nnp_alloc(m, sizeof(int64_t));
-    b->block = (int*)nnp_alloc(m, sizeof(int));
-    if (!b->row || !b->total || !b->pair || !b->block) {
+    b->halo = (int64_t*)nnp_alloc(m, sizeof(int64_t));
+    b->chunk = (int*)nnp_alloc(m, sizeof(int));
+    if (!b->row || !b->total || !b->halo || !b->chunk) {
         batch_free(b);
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n);
     }
-    b->row[0] = b->total[0] = b->pair[0] = b->block[0] = 0;
+    b->row[0] = b->total[0] = b->halo[0] = b->chunk[0] = 0;
     for (int i = 0; i < n; ++i) {
         const nnp_frame* const f = t->frames[frames[i]];
         b->row[i + 1] = b->row[i] + f->n;
         b->total[i + 1] = b->total[i] + f->n_total;
-        b->pair[i + 1] = b->pair[i] + f->list.first[f->n];
-        b->block[i + 1] = b->block[i] + f->plan.n_blocks;
+        b->halo[i + 1] = b->halo[i] + frame_halo(f);
+        b->chunk[i + 1] = b->chunk[i] + f->plan.n_chunks;
+        b->n_blocks += f->plan.n_blocks;
     }
     t->n_threads = nnp_thread_count(t->n_threads);
-    int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->pair[n], training);
+    int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->halo[n], training);
     if (!status) status = take_theta(t, theta);
     if (status) batch_free(b);
     return status;
 }
 
-static int frame_of_block(const nnp_batch* b, int block)
+static int frame_of_chunk(const nnp_batch* b, int chunk)
 {
     int lo = 0, hi = b->n;
     while (hi - lo > 1) {
         const int mid = (lo + hi) / 2;
-        if (b->block[mid] <= block)
+        if (b->chunk[mid] <= chunk)
             lo = mid;
         else
             hi = mid;
@@ -90,28 +92,31 @@ static char* thread_scratch(const nnp_trainer* t)
     return t->scratch.base + (size_t)omp_get_thread_num() * t->scratch.bytes;
 }
 
-/* Energies, pair gradients and virials of all rows, then forces. */
+/* Energies, forces and virials of all rows. */
 static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
 {
-    const int n_blocks = b->block[b->n], step = 2;
-#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && n_blocks > 8)
+    const int n_chunks = b->chunk[b->n];
+#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && b->n_blocks > 8)
     {
 #pragma omp for schedule(dynamic, 1)
-        for (int b0 = 0; b0 < n_blocks; b0 += step)
-            for (int i = b0; i < n_blocks && i < b0 + step; ++i) {
-                const int q = frame_of_block(b, i), local = i - b->block[q];
-                const nnp_frame* const f = t->frames[b->frames[q]];
-                const nnp_system s = frame_system(f);
-                const nnp_pairs out = {t->energy + b->row[q], (char*)t->g + 3 * b->pair[q] * t->k->real_bytes,
-                                       t->virial + 6 * b->row[q], NULL, 0};
-                t->k->evaluate(&t->model, t->packed, &s, &f->plan, local, local + 1, thread_scratch(t), &out);
-            }
+        for (int i = 0; i < n_chunks; ++i) {
+            const int q = frame_of_chunk(b, i);
+            const nnp_frame* const f = t->frames[b->frames[q]];
+            const nnp_system s = frame_system(f);
+            const nnp_output out = {t->energy + b->row[q],
+                                    t->force + 3 * b->row[q],
+                                    t->part + 4 * b->halo[q],
+                                    t->virial + 6 * b->row[q],
+                                    NULL,
+                                    NULL,
+                                    NULL,
+                                    0};
+            t->k->evaluate(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], thread_scratch(t), &out);
+        }
 #pragma omp for schedule(dynamic, 1)
         for (int q = 0; q < b->n; ++q) {
             const nnp_frame* const f = t->frames[b->frames[q]];
-            const nnp_system s = frame_system(f);
-            t->k->gather(&s, f->list.reverse_first, f->list.reverse,
-                         (char*)t->g + 3 * b->pair[q] * t->k->real_bytes, 0, f->n, t->force + 3 * b->row[q]);
+            nnp_plan_gather(&f->plan, t->part + 4 * b->halo[q], 4, 3, 0, f->n, t->force + 3 * b->row[q]);
         }
     }
 }
@@ -176,13 +181,14 @@ static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss
     }
 }
 
-/* The second sweep: contiguous shares of the blocks have an accumulator each; their number does not depend on
+/* The second sweep: contiguous shares of the chunks have an accumulator each; their number does not depend on
  * the threads, so neither does a bit of the sum. */
 static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent* tangents, double* grad)
 {
-    const int n_blocks = b->block[b->n], lanes = t->k->width;
-    int n_workers = n_blocks / BLOCKS_PER_WORKER;
+    const int n_chunks = b->chunk[b->n], lanes = t->k->width;
+    int n_workers = b->n_blocks / BLOCKS_PER_WORKER;
     n_workers = n_workers < 1 ? 1 : n_workers > MAX_WORKERS ? MAX_WORKERS : n_workers;
+    n_workers = n_workers > n_chunks ? n_chunks : n_workers;
     const int64_t np = t->model.n_parameters;
     const size_t share = (size_t)np * (size_t)lanes * (size_t)t->k->real_bytes;
     const int status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)n_workers, 1);
@@ -194,14 +200,13 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
         for (int v = 0; v < n_workers; ++v) {
             char* const acc = (char*)t->acc + (size_t)v * share;
             memset(acc, 0, share);
-            const int end = (int)((int64_t)n_blocks * (v + 1) / n_workers);
-            for (int i = (int)((int64_t)n_blocks * v / n_workers); i < end;) {
-                const int q = frame_of_block(b, i), last = b->block[q + 1] < end ? b->block[q + 1] : end;
+            const int end = (int)((int64_t)n_chunks * (v + 1) / n_workers);
+            for (int i = (int)((int64_t)n_chunks * v / n_workers); i < end; ++i) {
+                const int q = frame_of_chunk(b, i);
                 const nnp_frame* const f = t->frames[b->frames[q]];
                 const nnp_system s = frame_system(f);
-                t->k->gradient(&t->model, t->packed, &s, &f->plan, i - b->block[q], last - b->block[q],
-                               thread_scratch(t), &tangents[q], acc);
-                i = last;
+                t->k->gradient(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], thread_scratch(t),
+                               &tangents[q], acc);
             }
         }
 #pragma omp for schedule(static)
@@ -319,8 +324,8 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
             nnp_tangent tangent;
             sketch_tangent(t, &b, q, loss, seed, &tangent);
             memset(acc, 0, share);
-            t->k->gradient(&t->model, t->packed, &s, &f->plan, 0, f->plan.n_blocks, thread_scratch(t),
-                           &tangent, acc);
+            for (int c = 0; c < f->plan.n_chunks; ++c)
+                t->k->gradient(&t->model, t->packed, &s, &f->plan, c, thread_scratch(t), &tangent, acc);
             memset(row, 0, (size_t)np * sizeof(double));
             t->k->reduce(np, acc, row);
         }
@@ -370,8 +375,8 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: fingerprints of %d atoms", f->n);
     }
     memset(rows, 0, (size_t)f->n * (size_t)stride * sizeof(double));
-    const nnp_pairs pairs = {t->energy, t->g, NULL, rows, stride};
-    nnp_run_blocks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &pairs);
+    const nnp_output all = {t->energy, t->force, t->part, NULL, NULL, NULL, rows, stride};
+    nnp_run_chunks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &all);
     for (int i = 0; i < f->n; ++i)
         memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride,
                (size_t)stride * sizeof(double));

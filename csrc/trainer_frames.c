@@ -50,7 +50,7 @@ void nnp_trainer_free(nnp_trainer* t)
     nnp_free(t->frames);
     nnp_free(t->scratch.base);
     nnp_free(t->packed);
-    nnp_free(t->g);
+    nnp_free(t->part);
     nnp_free(t->acc);
     nnp_free(t->energy);
     nnp_free(t->force);
@@ -68,7 +68,7 @@ size_t nnp_trainer_bytes(const nnp_trainer* t)
     for (int i = 0; t && i < t->n_frames; ++i) {
         const nnp_frame* const f = t->frames[i];
         bytes += sizeof *f + (size_t)f->n * (48 + 4 + 16) + (size_t)f->n_total * 32 +
-                 (size_t)f->list.first[f->n] * 12;
+                 (size_t)f->list.first[f->n] * 4 + (size_t)frame_halo(f) * 8;
         bytes += (size_t)f->plan.n_blocks * (size_t)(f->plan.width + f->plan.n_species) * sizeof(int);
     }
     return bytes;
@@ -86,15 +86,15 @@ void nnp_virial_to_stress(const double* w, double volume, double* stress)
     for (int c = 0; c < 6; ++c) stress[c] = -w[from[c]] / volume;
 }
 
-int nnp_trainer_reserve(nnp_trainer* t, int64_t rows, int64_t total, int64_t pairs, int training)
+int nnp_trainer_reserve(nnp_trainer* t, int64_t rows, int64_t total, int64_t halo, int training)
 {
-    int status = nnp_reserve(&t->g, &t->cap_g, (size_t)pairs, 3 * (size_t)t->k->real_bytes);
+    int status = nnp_reserve(&t->part, &t->cap_part, 4 * (size_t)halo + 4, sizeof(double));
     if (!status) status = nnp_reserve(&t->energy, &t->cap_energy, (size_t)rows, sizeof(double));
     if (!status) status = nnp_reserve(&t->force, &t->cap_force, 3 * (size_t)rows, sizeof(double));
     if (!status) status = nnp_reserve(&t->virial, &t->cap_virial, 6 * (size_t)rows, sizeof(double));
     if (!status) status = nnp_reserve(&t->lambda, &t->cap_lambda, 3 * (size_t)total, sizeof(double));
     if (!status)
-        status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, t->max_neighbours, training, t->n_threads);
+        status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, &t->largest, training, t->n_threads);
     return status;
 }
 
@@ -105,17 +105,18 @@ static int frame_baseline(nnp_trainer* t, nnp_frame* f)
     nnp_model base = *t->owner;
     base.msr = NULL;
     base.net = NULL;
-    int status = nnp_trainer_reserve(t, f->n, f->n_total, s.first[f->n], 0);
+    int status = nnp_trainer_reserve(t, f->n, f->n_total, frame_halo(f), 0);
     if (status) return status;
-    const nnp_pairs out = {t->energy, t->g, t->virial, NULL, 0};
-    const nnp_clash clash = nnp_run_blocks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
+    const nnp_output out = {t->energy, t->force, t->part, t->virial, NULL, NULL, NULL, 0};
+    const nnp_clash clash = nnp_run_chunks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
     if (clash.row >= 0) return nnp_clash_error(&f->list, clash, f->clash);
     f->energy0 = nnp_block_sum(t->energy, f->n, 1);
     for (int i = 0; i < f->n; ++i) f->energy0 += base.e0[(int)s.x[4 * (int64_t)i + 3]];
     if (!base.n_baseline) return NNP_OK;
     f->forces0 = (double*)nnp_alloc((size_t)f->n, 3 * sizeof(double));
     if (!f->forces0) return nnp_fail(NNP_ERR_MEMORY, "out of memory: baseline forces");
-    t->k->gather(&s, f->list.reverse_first, f->list.reverse, t->g, 0, f->n, f->forces0);
+    memcpy(f->forces0, t->force, (size_t)f->n * 3 * sizeof(double));
+    nnp_plan_gather(&f->plan, t->part, 4, 3, 0, f->n, f->forces0);
     double w[6];
     for (int c = 0; c < 6; ++c) w[c] = nnp_block_sum(t->virial + c, f->n, 6);
     if (f->volume > 0) nnp_virial_to_stress(w, f->volume, f->stress0);
@@ -164,25 +165,29 @@ static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, 
     f->volume = cell ? fabs(triple_product(cell)) : 0;
     int status = nnp_check_species(t->owner, n, species);
     if (!status) status = nnp_neigh_build(&f->list, n, species, x, cell, pbc, t->owner->cutoff, 1);
-    if (!status) status = nnp_neigh_reverse(&f->list, 1);
     if (status) return status;
     f->n_total = f->list.n_total;
     const nnp_system s = frame_system(f);
     status = nnp_plan_build(&f->plan, &s, t->owner->n_species, t->k->width, nnp_near_cutoff(t->owner), 1);
     if (status) return status;
-    if (f->plan.max_neighbours > t->max_neighbours) t->max_neighbours = f->plan.max_neighbours;
+    nnp_plan* const most = &t->largest;
+    if (f->plan.max_neighbours > most->max_neighbours) most->max_neighbours = f->plan.max_neighbours;
+    if (f->plan.max_local > most->max_local) most->max_local = f->plan.max_local;
     status = frame_baseline(t, f);
     return status ? status : frame_labels(f, labels);
 }
 
-/* Frees what only rebuilding a list needs. */
-static void list_trim(nnp_neigh* l)
+/* Frees what only building needs. */
+static void frame_trim(nnp_frame* f)
 {
+    nnp_neigh* const l = &f->list;
     nnp_free(l->x_built);
     nnp_free(l->shift);
     nnp_free(l->image);
+    nnp_free(l->index);
     l->x_built = l->shift = NULL;
-    l->image = NULL;
+    l->image = l->index = NULL;
+    nnp_plan_trim(&f->plan);
 }
 
 int nnp_trainer_add(nnp_trainer* t, int n, const int* species, const double* x, const double* cell,
@@ -206,7 +211,7 @@ int nnp_trainer_add(nnp_trainer* t, int n, const int* species, const double* x, 
         frame_free(f);
         return status;
     }
-    list_trim(&f->list);
+    frame_trim(f);
     t->frames[t->n_frames++] = f;
     return NNP_OK;
 }

@@ -27,15 +27,17 @@ struct nnp_trainer {
     size_t cap_frames;
     nnp_frame** frames;
     nnp_scratch scratch;
-    void *packed, *g, *acc;
-    double *energy, *force, *virial, *lambda;
-    size_t cap_g, cap_acc, cap_energy, cap_force, cap_virial, cap_lambda;
-    int max_neighbours;
+    void *packed, *acc;
+    double *energy, *force, *part, *virial, *lambda;
+    size_t cap_part, cap_acc, cap_energy, cap_force, cap_virial, cap_lambda;
+    nnp_plan largest; /* sizes only: the most neighbours and atoms of any frame's chunks */
 };
+
+static inline int64_t frame_halo(const nnp_frame* f) { return f->plan.chunks[f->plan.n_chunks].halo; }
 
 static inline nnp_system frame_system(const nnp_frame* f)
 {
-    nnp_system s = {f->n, NULL, f->list.x, f->list.first, f->list.index, f->clash};
+    nnp_system s = {f->n, f->n_total, NULL, f->list.owner, f->list.x, f->list.first, f->list.index, f->clash};
     return s;
 }
 
@@ -43,6 +45,6 @@ static inline nnp_system frame_system(const nnp_frame* f)
 void nnp_virial_to_stress(const double* w, double volume, double* stress);
 
 /* Room for a batch of these sizes. */
-int nnp_trainer_reserve(nnp_trainer* trainer, int64_t rows, int64_t total, int64_t pairs, int training);
+int nnp_trainer_reserve(nnp_trainer* trainer, int64_t rows, int64_t total, int64_t halo, int training);
 
 #endif /* NNP_TRAINER_PRIVATE_H */

@@ -1,7 +1,6 @@
 /* workspace.c - one caller's scratch, and energies and forces of atoms in a cell (own neighbour list). */
 #include "workspace_private.h"
 #include "nnp_threads.h"
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +65,7 @@ void nnp_workspace_free(nnp_workspace* w)
     nnp_plan_clear(&w->plan);
     nnp_free(w->packed);
     nnp_free(w->scratch.base);
-    nnp_free(w->g);
+    nnp_free(w->part);
     nnp_free(w->per_row);
     nnp_free(w->species);
     nnp_free(w->host.x);
@@ -83,7 +82,7 @@ double nnp_work_skin(const nnp_workspace* w) { return w->options.skin; }
 static nnp_system work_system(const nnp_workspace* w)
 {
     const nnp_neigh* const l = &w->list;
-    nnp_system s = {l->n, NULL, l->x, l->first, l->index, w->clash};
+    nnp_system s = {l->n, l->n_total, NULL, l->owner, l->x, l->first, l->index, w->clash};
     return s;
 }
 
@@ -91,11 +90,21 @@ int nnp_work_prepare(nnp_workspace* w, const nnp_system* s)
 {
     int status = nnp_plan_build(&w->plan, s, w->model->n_species, w->k->width, nnp_near_cutoff(w->model),
                                 w->n_threads);
-    if (!status)
-        status = nnp_scratch_reserve(&w->scratch, w->k, w->model, w->plan.max_neighbours, 0, w->n_threads);
-    if (!status) status = nnp_reserve(&w->g, &w->cap_g, (size_t)s->first[s->n], 3 * (size_t)w->k->real_bytes);
+    if (!status) status = nnp_scratch_reserve(&w->scratch, w->k, w->model, &w->plan, 0, w->n_threads);
     if (!status) status = nnp_reserve(&w->per_row, &w->cap_rows, (size_t)s->n, 10 * sizeof(double));
     return status;
+}
+
+int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* force, double* virial,
+                 double* virials, nnp_clash* clash)
+{
+    const size_t halo = (size_t)w->plan.chunks[w->plan.n_chunks].halo;
+    const int status =
+        nnp_reserve(&w->part, &w->cap_part, halo * (virials ? 13 : 4) + (halo == 0), sizeof(double));
+    if (status) return status;
+    const nnp_output out = {energy, force, w->part, virial, virials, w->part + 4 * halo, NULL, 0};
+    *clash = nnp_run_chunks(w->k, w->model, w->packed, s, &w->plan, &w->scratch, w->n_threads, &out);
+    return NNP_OK;
 }
 
 int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x, const double* cell,
@@ -107,87 +116,62 @@ int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x,
     if (!status)
         status = nnp_neigh_build(&w->list, n, species, x, cell, pbc, w->model->cutoff + w->options.skin,
                                  w->n_threads);
-    if (!status) status = nnp_neigh_reverse(&w->list, w->n_threads);
     if (status) return status;
     const nnp_system s = work_system(w);
     return nnp_work_prepare(w, &s);
 }
 
-static int row_of_entry(const int64_t* first, int n, int64_t p)
-{
-    int lo = 0, hi = n;
-    while (hi - lo > 1) {
-        const int mid = lo + (hi - lo) / 2;
-        if (first[mid] <= p)
-            lo = mid;
-        else
-            hi = mid;
-    }
-    return lo;
-}
+enum { SUM_ROWS = 256 };
 
-/* W_i = -sum_j r_ji (x) dE_j/dr_ji: what acts on atom i, credited to i. */
-static void row_virials(const nnp_workspace* w, int i, double* out)
+/* What other chunks did to rows [i0, i1), and E0; 0 if a number is not finite. */
+static int finish_rows(nnp_workspace* w, int i0, int i1, const nnp_results* r, double* e, double* f)
 {
-    const nnp_neigh* const l = &w->list;
-    for (int c = 0; c < 9; ++c) out[c] = 0;
-    for (int64_t q = l->reverse_first[i]; q < l->reverse_first[i + 1]; ++q) {
-        const int64_t p = l->reverse[q];
-        const double* const xj = l->x + 4 * (int64_t)row_of_entry(l->first, l->n, p);
-        const double* const xi = l->x + 4 * (int64_t)l->index[p];
-        double g[3];
-        w->k->pair(w->g, p, g);
-        for (int a = 0; a < 3; ++a)
-            for (int b = 0; b < 3; ++b) out[3 * a + b] -= (xi[a] - xj[a]) * g[b];
-    }
-}
-
-static void gather_forces(const nnp_workspace* w, const nnp_system* s, double* f)
-{
-    const nnp_neigh* const l = &w->list;
-    const int chunk = 1024, n_chunks = (l->n + chunk - 1) / chunk;
-#pragma omp parallel for schedule(static) num_threads(w->n_threads) if (w->n_threads > 1 && n_chunks > 1)
-    for (int c = 0; c < n_chunks; ++c)
-        w->k->gather(s, l->reverse_first, l->reverse, w->g, c * chunk,
-                     c * chunk + chunk < l->n ? c * chunk + chunk : l->n, f);
+    const nnp_plan* const plan = &w->plan;
+    double check = 0;
+    nnp_plan_gather(plan, w->part, 4, 3, i0, i1, f);
+    if (r->virials)
+        nnp_plan_gather(plan, w->part + 4 * plan->chunks[plan->n_chunks].halo, 9, 9, i0, i1, r->virials);
+    for (int i = i0; i < i1; ++i) e[i] += w->model->e0[(int)w->list.x[4 * (int64_t)i + 3]];
+    for (int i = i0; i < i1; ++i) check += e[i] * 0;
+    for (int64_t i = 3 * (int64_t)i0; i < 3 * (int64_t)i1; ++i) check += f[i] * 0;
+    return check == 0;
 }
 
 /* Atoms so close that a term overflowed would give numbers without meaning. */
-static int check_finite(const nnp_neigh* l, const double* e, const double* f)
+static int not_finite(const nnp_neigh* l, const double* e, const double* f)
 {
-    for (int i = 0; i < l->n; ++i) {
-        if (!(fabs(e[i]) <= DBL_MAX))
-            return nnp_fail(NNP_ERR_DIVERGED, "the energy of atom %d is %g eV: atoms too close?", l->order[i],
-                            e[i]);
-        for (int c = 0; f && c < 3; ++c)
-            if (!(fabs(f[3 * (int64_t)i + c]) <= DBL_MAX))
-                return nnp_fail(NNP_ERR_DIVERGED, "a force on atom %d is not finite: atoms too close?",
-                                l->order[i]);
-    }
-    return NNP_OK;
+    int i = 0;
+    while (i < l->n - 1 && isfinite(e[i]) && isfinite(f[3 * (int64_t)i]) && isfinite(f[3 * (int64_t)i + 1]) &&
+           isfinite(f[3 * (int64_t)i + 2]))
+        ++i;
+    if (!isfinite(e[i]))
+        return nnp_fail(NNP_ERR_DIVERGED, "the energy of atom %d is %g eV: atoms too close?", l->order[i],
+                        e[i]);
+    return nnp_fail(NNP_ERR_DIVERGED, "a force on atom %d is not finite: atoms too close?", l->order[i]);
 }
 
 int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r)
 {
     w->n_threads = nnp_threads_for(w->wanted_threads, w->list.n);
     const nnp_system s = work_system(w);
+    const int n = s.n, n_sums = (n + SUM_ROWS - 1) / SUM_ROWS;
     double* const e = r->energies ? r->energies : w->per_row;
-    double* const v = r->virial ? w->per_row + 4 * (int64_t)s.n : NULL;
-    const nnp_pairs out = {e, w->g, v, NULL, 0};
-    const nnp_clash clash =
-        nnp_run_blocks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, w->n_threads, &out);
-    if (clash.row >= 0) return nnp_clash_error(&w->list, clash, w->clash);
-    for (int i = 0; i < s.n; ++i) e[i] += w->model->e0[(int)s.x[4 * (int64_t)i + 3]];
-    if (r->energy) *r->energy = nnp_block_sum(e, s.n, 1);
-    if (r->forces) gather_forces(w, &s, r->forces);
-    const int status = check_finite(&w->list, e, r->forces);
+    double* const f = r->forces ? r->forces : w->per_row + n;
+    double* const v = r->virial ? w->per_row + 4 * (int64_t)n : NULL;
+    nnp_clash clash;
+    int status = nnp_work_run(w, &s, e, f, v, r->virials, &clash);
     if (status) return status;
+    if (clash.row >= 0) return nnp_clash_error(&w->list, clash, w->clash);
+    int finite = 1;
+#pragma omp parallel for schedule(static) num_threads(w->n_threads)                                          \
+    reduction(&& : finite) if (w->n_threads > 1 && n_sums > 1)
+    for (int b = 0; b < n_sums; ++b)
+        finite =
+            finish_rows(w, b * SUM_ROWS, (b + 1) * SUM_ROWS < n ? (b + 1) * SUM_ROWS : n, r, e, f) && finite;
+    if (!finite) return not_finite(&w->list, e, f);
+    if (r->energy) *r->energy = nnp_block_sum(e, n, 1);
     if (r->virial)
-        for (int c = 0; c < 6; ++c) r->virial[c] = nnp_block_sum(v + c, s.n, 6);
-    if (r->virials) {
-#pragma omp parallel for schedule(static) num_threads(w->n_threads) if (w->n_threads > 1)
-        for (int i = 0; i < s.n; ++i) row_virials(w, i, r->virials + 9 * (int64_t)i);
-    }
+        for (int c = 0; c < 6; ++c) r->virial[c] = nnp_block_sum(v + c, n, 6);
     return NNP_OK;
 }
 

@@ -10,7 +10,7 @@
 
 #include "neigh.h"
 
-/* Build the list with cutoff model cutoff + options.skin, its reverse index and the block plan. */
+/* Build the list with cutoff model cutoff + options.skin, and the plan. */
 int nnp_work_build(nnp_workspace* work, int n, const int* species, const double* x, const double* cell,
                    const int* pbc);
 

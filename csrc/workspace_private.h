@@ -15,9 +15,9 @@ struct nnp_workspace {
     nnp_neigh list;
     nnp_plan plan;
     nnp_scratch scratch;
-    void* g;         /* [pairs][3] nnp_real */
+    double* part;    /* [halo][4], then [halo][9] where virials of atoms are wanted */
     double* per_row; /* [n][1 + 3 + 6]: energies, forces, virials of rows */
-    size_t cap_g, cap_rows;
+    size_t cap_part, cap_rows;
     int listed; /* list belongs to the key below */
     double cell[9];
     int has_cell, pbc[3];
@@ -32,7 +32,12 @@ struct nnp_workspace {
     } host;
 };
 
-/* Room and block plan for a system that is in place. */
+/* Room and plan for a system that is in place. */
 int nnp_work_prepare(nnp_workspace* work, const nnp_system* system);
+
+/* Energies, virials and forces of all rows; forces on the halo stay in work->part. virials: NULL or [n][9].
+ */
+int nnp_work_run(nnp_workspace* work, const nnp_system* system, double* energy, double* force, double* virial,
+                 double* virials, nnp_clash* clash);
 
 #endif /* NNP_WORKSPACE_PRIVATE_H */

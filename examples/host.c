@@ -17,13 +17,14 @@ int main(int argc, char** argv)
     const double x[2][3] = {{0, 0, 0}, {0, 0, 2.8}}; /* Angstrom */
     const int species[2] = {0, 0};                   /* the model's first */
     double energy = 0, forces[2][3] = {{0, 0, 0}};   /* results are added to what stands here */
-    nnp_results results = {&energy, NULL, NULL, NULL, NULL};
+    nnp_results results = {NULL, NULL, NULL, NULL, NULL};
     nnp_model* model = NULL;
     nnp_workspace* work = NULL;
 
     if (argc != 2) return fprintf(stderr, "usage: host model.nnp\n"), 2;
     if (nnp_model_load(argv[1], &model)) return fail();
     if (nnp_workspace_new(model, NULL, &work)) return fail();
+    results.energy = &energy;
     results.forces = forces[0];
     if (nnp_compute_cell(model, work, 2, species, x[0], NULL, NULL, &results))
         return fail(); /* no cell: isolated */

@@ -21,8 +21,6 @@ cdef extern from "neigh.h":
         int* image
         int64_t* first
         int* index
-        int64_t* reverse_first
-        int64_t* reverse
         double* x_built
     void nnp_neigh_init(nnp_neigh* list) nogil
     void nnp_neigh_clear(nnp_neigh* list) nogil
@@ -30,7 +28,6 @@ cdef extern from "neigh.h":
                         const int* pbc, double cutoff, int n_threads) nogil
     double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads) nogil
     double nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads) nogil
-    int nnp_neigh_reverse(nnp_neigh* list, int n_threads) nogil
 
 
 def neighbor_pairs(str quantities, const double[:, ::1] x, const double[:, ::1] cell, const int[::1] pbc,
@@ -103,23 +100,6 @@ cdef class NeighList:
         with nogil:
             moved = nnp_neigh_refresh_sorted(&self.list, &x[0, 0], n_threads)
         return moved
-
-    def reverse(self, int n_threads=1):
-        """(reverse_first [n+1], reverse [n_pairs])."""
-        cdef int status
-        with nogil:
-            status = nnp_neigh_reverse(&self.list, n_threads)
-        check(status)
-        n = self.list.n
-        return (_copied(<char*>self.list.reverse_first, n + 1, np.int64),
-                _copied(<char*>self.list.reverse, self.list.first[n], np.int64))
-
-    def build_reverse(self, int n_threads=1):
-        """reverse() without the copies, for timing."""
-        cdef int status
-        with nogil:
-            status = nnp_neigh_reverse(&self.list, n_threads)
-        check(status)
 
     @property
     def n_pairs(self):

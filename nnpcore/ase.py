@@ -1,5 +1,6 @@
 """ASE calculator: `atoms.calc = nnpcore.ase.Calculator("gst.nnp")`. Needs ASE (pip install 'nnpcore[ase]')."""
 
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ class Calculator(_Base):
         every call. All three can be changed with set(). Raises InputError, ModelFileError, OSError.
         """
         self.model = model if isinstance(model, Model) else Model.load(_path(model))
+        self._check_names(parameters)
         self._spares, self._fixed, self._computed_with = [], None, None
         super().__init__(atoms=atoms, **parameters)
         if not self._spares:
@@ -64,9 +66,7 @@ class Calculator(_Base):
 
     def set(self, **parameters):
         """Change precision, n_threads or skin; returns what changed. Raises InputError."""
-        unknown = sorted(parameters.keys() - self.default_parameters.keys())
-        if unknown:
-            raise InputError(f"{unknown[0]}: not a parameter; there are {', '.join(self.default_parameters)}")
+        self._check_names(parameters)
         before = dict(self.parameters)
         changed = super().set(**parameters)
         if changed:
@@ -77,10 +77,15 @@ class Calculator(_Base):
                 raise
         return changed
 
+    def _check_names(self, parameters):
+        unknown = sorted(parameters.keys() - self.default_parameters.keys())
+        if unknown:
+            raise InputError(f"{unknown[0]}: not a parameter; there are {', '.join(self.default_parameters)}")
+
     def _workspace(self):
         p = self.parameters
         try:
-            n_threads, skin = int(p["n_threads"]), float(p["skin"])
+            n_threads, skin = operator.index(p["n_threads"]), float(p["skin"])
         except (TypeError, ValueError):
             raise InputError(f"n_threads, skin: expected numbers, got {p['n_threads']!r}, {p['skin']!r}") from None
         try:
@@ -118,7 +123,7 @@ class Calculator(_Base):
         try:
             energy, energies, forces, virial, virials = work.compute(
                 fixed.species, np.ascontiguousarray(atoms.positions, dtype=np.float64), fixed.cell, fixed.pbc, True,
-                "stresses" in properties,
+                "stresses" in (properties or ()),
             )  # fmt: skip
         except _core.NnpError as error:
             raise core_error(error) from None

@@ -20,8 +20,11 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter, StrainFilter
+from ase.io import read, write
 from ase.md.langevin import Langevin
+from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
+from ase.mep import NEB
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.phonons import Phonons
 from ase.vibrations import Vibrations
@@ -239,6 +242,8 @@ def test_errors(rng, tmp_path):
         (nnpcore.InputError, "precision: 'half' is not one of", lambda: make(model, precision="half")),
         (nnpcore.InputError, "n_threads is -1", lambda: make(model, n_threads=-1)),
         (nnpcore.InputError, "skin is -1", lambda: make(model, skin=-1)),
+        (nnpcore.InputError, "expected numbers, got 1.5", lambda: make(model, n_threads=1.5)),
+        (nnpcore.InputError, "label: not a parameter", lambda: make(model, label="run")),
         (nnpcore.InputError, "skin: expected numbers", lambda: make(model, skin="thick")),
         (nnpcore.InputError, "cutoff: not a parameter", lambda: make(model, cutoff=5)),
         (nnpcore.InputError, "model: expected a file's path", lambda: make(7)),
@@ -332,6 +337,63 @@ def test_nve_is_the_md_engine_s():
     agree(atoms.positions, md.positions, 1e-7)
     assert np.abs(atoms.positions - x).max() > 0.1
     assert abs(atoms.get_total_energy() - e0) < 2e-5 * len(x)
+
+
+def test_pressure_bath():
+    """A crystal under 10 GPa shrinks, at 0 GPa it does not: the sign and the unit of stress; a new cell every step."""
+    volumes = []
+    for pressure in (0.0, 10.0):
+        atoms = silicon(repeats=2)
+        atoms.rattle(0.01, seed=1)
+        atoms.set_velocities(np.random.default_rng(1).normal(0, 1e-4, atoms.positions.shape) / units.fs)
+        dyn = NPTBerendsen(
+            atoms,
+            2 * units.fs,
+            temperature_K=10,
+            pressure_au=pressure * units.GPa,
+            taut=50 * units.fs,
+            taup=100 * units.fs,
+            compressibility_au=1 / (101.4 * units.GPa),
+        )
+        dyn.run(300)
+        volumes.append(atoms.get_volume() / (8 * 5.431**3))
+    assert volumes[0] == pytest.approx(1, abs=1e-3)
+    assert 0.90 < volumes[1] < 0.93  # first order -10/101.4, less what stiffens
+
+
+def test_images_share_a_calculator():
+    """NEB of a vacancy's migration in Lennard-Jones argon, all images on one calculator: a symmetric barrier of about
+    eight epsilon."""
+    epsilon = 0.0104
+    x, cell = structures.fcc(5.26, 3)
+    perfect = Atoms(["Ar"] * len(x), x, cell=cell, pbc=True)
+    calc = nnpcore.ase.Calculator(nnpcore.Model.lennard_jones(["Ar"], epsilon, 3.4, 7.5), n_threads=1)
+    hop = perfect.get_distances(0, range(1, len(perfect)), mic=True).argmin() + 1
+    first, last = perfect.copy(), perfect.copy()
+    last.positions[hop] = perfect.positions[0]
+    del first[0], last[0]
+    images = [first, *(first.copy() for _ in range(3)), last]
+    for image in images:
+        image.calc = calc
+    for end in (first, last):
+        BFGS(end, logfile=None).run(fmax=1e-3)
+    neb = NEB(images, allow_shared_calculator=True, method="improvedtangent")
+    neb.interpolate(mic=True)
+    FIRE(neb, logfile=None).run(fmax=0.005, steps=200)
+    e = [calc.get_potential_energy(image) for image in images]
+    assert e[0] == pytest.approx(e[4], abs=1e-6) and e[1] == pytest.approx(e[3], abs=1e-4)
+    assert 6 * epsilon < e[2] - e[0] < 11 * epsilon and e[2] == max(e)
+
+
+def test_results_go_into_files(tmp_path, rng):
+    atoms, _ = atoms_of("msr3", rng)
+    atoms.get_stresses(), atoms.get_potential_energies()
+    for name in ("a.traj", "a.xyz", "a.json"):
+        write(tmp_path / name, atoms)
+        again = read(tmp_path / name)
+        agree(again.get_forces(), atoms.get_forces(), 1e-7)
+        assert again.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-7)
+    assert again.calc.name == "nnpcore"
 
 
 def test_constant_temperature():

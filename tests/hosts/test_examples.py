@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"}
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def run(script, folder, *needed):

@@ -69,6 +69,20 @@ def test_flags(flags, water, tmp_path):
     assert run(tmp_path / "host", path) == expected
 
 
+@pytest.mark.parametrize(
+    "dialect",
+    [["-std=c89"], ["-std=c17"], ["-x", "c++", "-std=c++98"], ["-x", "c++", "-std=c++20"]],
+    ids=lambda d: d[-1],
+)
+def test_dialects(dialect, water, tmp_path):
+    """The small host compiles, links and runs in every dialect, pedantically."""
+    if "c++" in dialect and shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    flags = [*dialect, "-pedantic-errors", "-Wall", "-Wextra", "-Werror", *asked("--cflags")]
+    run(CC, *flags, EXAMPLES / "host.c", "-o", "host", "-x", "none", *asked("--libs"), cwd=tmp_path)
+    assert run(tmp_path / "host", water[0]) == water[1]
+
+
 def test_where(tmp_path):
     assert asked("--include", "--library") == [nnpcore.get_include(), nnpcore.get_library()]
     assert {p.name for p in Path(nnpcore.get_include()).iterdir()} == {"nnpcore.h", "nnpcore.f90"}

@@ -78,7 +78,7 @@ def test_quick_measures_everything(quick):
     # a broken pipeline misses these by far: forces are 250 meV/A rms, g(r) goes up to 3, crystals have -530 meV
     assert all(0 < v < 150 for v in metrics["force_rmse_meV_per_A"].values())
     assert all(0 < v < 20 for v in metrics["energy_rmse_meV_per_atom"].values())
-    assert all(0 < v < 1.2 for v in trained.values())
+    assert all(0 < v < 1.6 for v in trained.values())
     assert all(0 < abs(v) < 60 for v in metrics["crystal_energy_error_meV"].values())
     missing = [path for path, v in numbers(metrics) if v is None and "/settings/" not in path]
     if metrics["status"] == "ok":

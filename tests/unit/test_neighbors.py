@@ -1,4 +1,4 @@
-"""The core's neighbour list: against brute force and other codes, its order, threads, refresh, reverse, errors."""
+"""The core's neighbour list: against brute force and other codes, its order, threads, refresh, errors."""
 
 import itertools
 import os
@@ -135,11 +135,10 @@ def test_threads_do_not_change_a_bit(periodic):
     x, cell = liquid(20_000)
     pbc = [periodic] * 3
     one = build(x, cell, pbc, 5.0)
-    expected, reverse = one.arrays(), one.reverse()
+    expected = one.arrays()
     for threads in (2, 3, 8):
         many = build(x, cell, pbc, 5.0, threads)
         assert same(expected, many.arrays())
-        assert all(np.array_equal(u, v) for u, v in zip(reverse, many.reverse(threads), strict=True))
 
 
 def test_list_is_symmetric_where_pairs_sit_at_the_cutoff():
@@ -224,18 +223,6 @@ def test_species_travel_with_atoms_and_ghosts():
     np.testing.assert_array_equal(a["x"][:, 3], species[atom])
 
 
-@pytest.mark.parametrize("seed", range(0, 60, 7))
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_reverse_index(seed, threads):
-    x, cell, pbc, cutoff = random_case(seed)
-    neigh = build(x, cell, pbc, cutoff)
-    first, reverse = neigh.reverse(threads)
-    a = neigh.arrays()
-    target = np.concatenate([np.arange(len(x)), a["owner"]])[a["index"]]
-    np.testing.assert_array_equal(reverse, np.argsort(target, kind="stable"))
-    np.testing.assert_array_equal(first, np.concatenate([[0], np.cumsum(np.bincount(target, minlength=len(x)))]))
-
-
 def test_neighbours_lie_close_in_memory():
     x, cell = liquid(20_000)
     a = build(x, cell, [True] * 3, 5.0).arrays()
@@ -251,7 +238,6 @@ def test_few_atoms(n):
         assert len(i) == (2 if n == 2 else 0)
         np.testing.assert_allclose(d, np.sqrt(27))
     neigh = build(x, None, None, 6.0)
-    assert neigh.reverse()[0].shape == (n + 1,)
     assert neigh.refresh(x) == 0.0
 
 
