@@ -159,7 +159,7 @@ setup(
     package_dir={"nnpcore.csrc": "csrc"},
     package_data={
         "nnpcore": ["bench_peak.c", "mw_msr.nnp"],
-        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "hosts/*"],
+        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "hosts/*", "lammps/*"],
     },
     ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
     cmdclass={"build_ext": BuildExt},

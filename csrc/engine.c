@@ -99,10 +99,10 @@ void nnp_short_range_coefficients(const nnp_model* model, double* a, double* b, 
 {
     const double rs = model->rs, k = 3.14159265358979323846 / model->rc, s = rs / model->rc, v = 1 - s;
     double f = 0.5 * (1 + cos(k * rs)), f1 = -0.5 * k * sin(k * rs), f2 = -0.5 * k * k * cos(k * rs);
-    if (model->cutoff_kind == NNP_CUTOFF_QUINTIC) {
-        f = v * v * v * (1 + s * (3 + 6 * s));
-        f1 = -30 * s * s * v * v / model->rc;
-        f2 = -60 * s * v * (1 - 2 * s) / (model->rc * model->rc);
+    if (model->cutoff_kind == NNP_CUTOFF_SEPTIC) {
+        f = v * v * v * v * (1 + s * (4 + s * (10 + 20 * s)));
+        f1 = -140 * pow(s * v, 3) / model->rc;
+        f2 = -420 * s * s * v * v * (1 - 2 * s) / (model->rc * model->rc);
     }
     /* -A/rs^2 + 30 B rs^29 = f1,  2 A/rs^3 + 870 B rs^28 = f2 */
     *b = (f2 * rs + 2 * f1) / (930 * pow(rs, 29));

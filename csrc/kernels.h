@@ -61,6 +61,7 @@ typedef struct nnp_output {
     double* part9;   /* [halo][9] the same for the halo */
     double* inputs;  /* [n][stride] network inputs; may be NULL */
     int stride;
+    int* outside; /* [n] functions beyond their training range; may be NULL */
 } nnp_output;
 
 /* What the second sweep of the loss gradient needs (theory: directional derivative). */

@@ -9,7 +9,7 @@
 #endif
 
 #include "baseline_impl.h"
-#include "msr_train_impl.h"
+#include "bp_train_impl.h"
 
 /* Scratch of one chunk, a bound: m neighbours in all give 2 m slots (near and far segments), at most m^2/2
  * triplets over all channels and at most m neighbours on the two sides of a channel. */
@@ -26,9 +26,14 @@ static size_t kernels_scratch(const nnp_model* model, int max_neighbours, int ma
         if (training) vecs += 8 * n + 12 * nf + 8 * m;
         if (vecs > largest) largest = vecs;
     }
+    size_t own = 0;
+    for (int i = 0; i < model->n_species && model->bp; ++i) {
+        const size_t vecs = bp_scratch(model, i, m, training, &own);
+        if (vecs > largest) largest = vecs;
+    }
     const size_t vecs = largest + 9 * n + (size_t)model->n_baseline * 2 * n;
     const size_t quads = 2 * (m + s * NNP_FIND) * NNP_W; /* lanes before and after the transposition */
-    const size_t pieces = 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
+    const size_t pieces = own + 64 + 20 * s * s + 5 * (size_t)NNP_MAX_LAYERS + 2 * (size_t)model->n_baseline;
     const size_t atom = 2 * sizeof(nnp_point) + (training ? sizeof(nnp_point) : 9 * sizeof(double));
     return vecs * sizeof(nnp_vec) + quads * sizeof(nnp_quad) + s * s * sizeof(nnp_triplets) +
            (3 + 2 * NNP_W) * s * sizeof(int) + pieces * 64 + ((size_t)max_local + 1) * atom;
@@ -52,8 +57,9 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
             block_gather(&b, &arena, &local, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         if (first.row < 0) first = clash;
         nnp_vec energy = baseline_evaluate(model, &b, &arena);
-        nnp_vec* inputs = NULL;
+        nnp_vec *inputs = NULL, outside = nnp_splat(0);
         if (model->msr) energy += msr_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs);
+        if (model->bp) energy += bp_evaluate(model, (const nnp_real*)packed, &b, &arena, &inputs, &outside);
         block_forces(&b, arena, &local);
         if (out->virials) block_virials(&b, &local);
         if (out->virial) block_virial(&b, out->virial);
@@ -61,8 +67,9 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
             const int row = b.rows[w];
             if (row < 0) continue;
             out->energy[row] = (double)energy[w];
+            if (out->outside) out->outside[row] = (int)outside[w];
             if (out->inputs && inputs)
-                for (int f = 0; f < model->msr[b.species].n_fingerprints; ++f)
+                for (int f = 0; f < nnp_n_inputs(model, b.species); ++f)
                     out->inputs[(int64_t)row * out->stride + f] = (double)inputs[f][w];
         }
     }
@@ -83,6 +90,11 @@ static void kernels_gradient(const nnp_model* model, const void* packed, const n
         block_gather(&b, &arena, &local, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         nnp_mask live;
         for (int w = 0; w < NNP_W; ++w) live[w] = b.rows[w] >= 0 ? -1 : 0;
+        if (model->bp) {
+            bp_gradient(model, (const nnp_real*)packed, &b, local.row, lambda, tangent, live, &arena,
+                        (nnp_vec*)acc);
+            continue;
+        }
         msr_gradient(model, (const nnp_real*)packed, &b, local.row, lambda, tangent, live, &arena,
                      (nnp_vec*)acc);
     }

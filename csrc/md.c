@@ -205,6 +205,11 @@ int nnp_md_rebuild(nnp_md* md)
     return status ? status : nnp_md_update(md);
 }
 
+void nnp_md_outside(const nnp_md* md, int64_t* atoms, int64_t* functions)
+{
+    nnp_workspace_outside(md ? md->work : NULL, atoms, functions);
+}
+
 int64_t nnp_md_n_builds(const nnp_md* md) { return md ? md->n_builds : 0; }
 
 int nnp_md_get(nnp_md* md, nnp_md_state* state)
@@ -247,7 +252,10 @@ int nnp_md_set(nnp_md* md, const nnp_md_state* state)
     md->step = state->step;
     md->heat = state->heat;
     int status = nnp_md_build(md);
-    if (status) return status;
+    if (status) {
+        memcpy(md->x, state->x, bytes); /* the new state stands, without a list */
+        return status;
+    }
     nnp_md_to_rows(md, state->x, md->x);
     return nnp_md_update(md);
 }

@@ -3,6 +3,7 @@
 #include "math/philox.h"
 #include "nnp_threads.h"
 #include <math.h>
+#include <stdio.h>
 
 /* Furthest that an atom may go in one step, A: beyond it the run has diverged. */
 static const double STEP_MAX = 1e3;
@@ -143,6 +144,17 @@ static int bad_step(nnp_md* md, int status)
     return status;
 }
 
+/* What the list or the forces refuse (atoms on top of each other, too far away, an energy that is not finite)
+ * is the step's divergence; want of memory is not. */
+static int refused(const nnp_md* md, int status)
+{
+    char text[256];
+    if (status == NNP_ERR_MEMORY) return status;
+    snprintf(text, sizeof text, "%s", nnp_last_error());
+    return nnp_fail(NNP_ERR_DIVERGED, "step %lld: %s (state of step %lld kept)", (long long)md->step + 1,
+                    text, (long long)md->step);
+}
+
 static void rescale(nnp_md* md)
 {
     double kinetic = nnp_md_sum(md, 0), alpha = nnp_md_bussi_factor(md, kinetic);
@@ -160,7 +172,7 @@ int nnp_md_step(nnp_md* md)
     md->step++; /* the step whose forces follow: nnp_md_update() asks which ones want a virial */
     int status = nnp_md_update(md);
     md->step--;
-    if (status) return bad_step(md, status);
+    if (status) return bad_step(md, refused(md, status));
     if (second_half(md)) return bad_step(md, diverged_force(md));
     if (!isfinite(md->potential)) {
         status = nnp_fail(NNP_ERR_DIVERGED, "step %lld: energy is %g (state of step %lld kept)",

@@ -49,6 +49,10 @@ nnp_model* nnp_model_new(int method, int n_species)
             m->msr[s].n3 = zeroed(nnp_n_channels(n_species), sizeof(int), &failed);
         }
     }
+    if (method == NNP_METHOD_BP) {
+        m->net = zeroed(n_species, sizeof *m->net, &failed);
+        m->bp = zeroed(n_species, sizeof *m->bp, &failed);
+    }
     if (!failed) return m;
     nnp_model_free(m);
     return NULL;
@@ -68,6 +72,8 @@ void nnp_model_free(nnp_model* m)
         nnp_free(m->msr[s].n2);
         nnp_free(m->msr[s].n3);
     }
+    for (int s = 0; m->bp && s < m->n_species; s++) nnp_bp_clear(&m->bp[s]);
+    nnp_free(m->bp);
     nnp_free(m->species);
     nnp_free(m->atomic_number);
     nnp_free(m->mass);
@@ -86,19 +92,24 @@ static int64_t sum(const int* counts, int n)
     return total;
 }
 
+/* Offsets of one species' exponents; returns where its network begins. */
+static int64_t layout_msr(const nnp_model* m, nnp_msr* msr, int64_t offset)
+{
+    int64_t n2 = sum(msr->n2, m->n_species), n3 = sum(msr->n3, nnp_n_channels(m->n_species));
+    msr->n_fingerprints = (int)(n2 + n3);
+    msr->alpha = offset;
+    msr->triplet = msr->alpha + n2;
+    msr->mu = msr->triplet + 3 * n3;
+    return msr->mu + n2 + n3;
+}
+
 void nnp_model_layout(nnp_model* m)
 {
     int64_t offset = 0;
-    for (int s = 0; m->msr && s < m->n_species; s++) {
-        nnp_msr* msr = &m->msr[s];
+    for (int s = 0; m->net && s < m->n_species; s++) {
         nnp_net* net = &m->net[s];
-        int64_t n2 = sum(msr->n2, m->n_species), n3 = sum(msr->n3, nnp_n_channels(m->n_species));
-        msr->n_fingerprints = (int)(n2 + n3);
-        msr->alpha = offset;
-        msr->triplet = msr->alpha + n2;
-        msr->mu = msr->triplet + 3 * n3;
-        offset = msr->mu + n2 + n3;
-        net->width[0] = msr->n_fingerprints;
+        if (m->msr) offset = layout_msr(m, &m->msr[s], offset);
+        net->width[0] = nnp_n_inputs(m, s);
         net->width[net->n_layers] = 1;
         for (int l = 0; l < net->n_layers; l++) {
             net->weight[l] = offset;
@@ -129,7 +140,4 @@ int64_t nnp_model_n_parameters(const nnp_model* m) { return m ? m->n_parameters 
 
 const double* nnp_model_parameters(const nnp_model* m) { return m ? m->theta : NULL; }
 
-int nnp_model_n_fingerprints(const nnp_model* m, int s)
-{
-    return has(m, s) && m->msr ? m->msr[s].n_fingerprints : 0;
-}
+int nnp_model_n_fingerprints(const nnp_model* m, int s) { return has(m, s) ? nnp_n_inputs(m, s) : 0; }

@@ -41,12 +41,10 @@ static tensor* expect(file* f, int64_t theta, int n_dim, int64_t rows, int64_t c
     return t;
 }
 
-/* The tensors the metadata calls for, in theta's order. */
-static void expect_species(file* f, int s)
+static void expect_msr(file* f, int s)
 {
     const char* symbol = f->model->species[s];
     const nnp_msr* msr = &f->model->msr[s];
-    const nnp_net* net = &f->model->net[s];
     int64_t n2 = msr->triplet - msr->alpha, n3 = (msr->mu - msr->triplet) / 3;
     tensor* t = expect(f, msr->alpha, 1, n2, 1);
     snprintf(t->name, sizeof t->name, "msr.%s.alpha", symbol);
@@ -56,6 +54,15 @@ static void expect_species(file* f, int s)
     t->is_exponent = 1;
     t = expect(f, msr->mu, 1, n2 + n3, 1);
     snprintf(t->name, sizeof t->name, "msr.%s.mu", symbol);
+}
+
+/* The tensors the metadata calls for, in theta's order. */
+static void expect_species(file* f, int s)
+{
+    const char* symbol = f->model->species[s];
+    const nnp_net* net = &f->model->net[s];
+    tensor* t;
+    if (f->model->msr) expect_msr(f, s);
     for (int l = 0; l < net->n_layers; l++) {
         t = expect(f, net->weight[l], 2, net->width[l], net->width[l + 1]);
         snprintf(t->name, sizeof t->name, "net.%s.%d.weight", symbol, l);
@@ -186,7 +193,7 @@ static int read_tensors(file* f, json header)
     nnp_model* m = f->model;
     f->tensors = nnp_alloc((size_t)m->n_species * TENSORS_PER_SPECIES, sizeof *f->tensors);
     if (!f->tensors) return nnp_fail(NNP_ERR_MEMORY, "out of memory: list of tensors");
-    for (int s = 0; m->msr && s < m->n_species; s++) expect_species(f, s);
+    for (int s = 0; m->net && s < m->n_species; s++) expect_species(f, s);
     TRY(read_header(f, header));
     m->theta = nnp_alloc((size_t)m->n_parameters, sizeof *m->theta); /* <= n_data / 4, as checked above */
     if (!m->theta)

@@ -48,7 +48,7 @@ NNP_FN void msr_smooth(const nnp_model* model, nnp_vec r, nnp_real rc, nnp_vec* 
     if (model->cutoff_kind == NNP_CUTOFF_COSINE)
         nnp_cutoff_cos(r, rc, x, dx);
     else
-        nnp_cutoff_quintic(r, rc, x, dx);
+        nnp_cutoff_septic(r, rc, x, dx);
 }
 
 static nnp_near near_variables(const nnp_model* model, const nnp_block* b, nnp_arena* arena)

@@ -122,7 +122,7 @@ void nnp_neighbor_list_free(nnp_neighbor_list* nl)
     nnp_free(nl);
 }
 
-int64_t nnp_neighbor_list_count(const nnp_neighbor_list* nl) { return nl->first[nl->list.n]; }
+int64_t nnp_neighbor_list_count(const nnp_neighbor_list* nl) { return nl ? nl->first[nl->list.n] : 0; }
 
 /* The pairs of one row, from place to on. */
 static void write_row(const nnp_neighbor_list* nl, int row, int64_t to, const pair_arrays* out)

@@ -279,12 +279,15 @@ int nnp_grid_bins(nnp_grid* grid, int n, const double* x, int n_threads)
     measure(grid, n, x, n_threads);
     double images = 1, scale = 0;
     for (int d = 0; d < 3; d++) scale = fmax(scale, fmax(fabs(grid->lo[d]), fabs(grid->hi[d])));
+    double farthest[3] = {0, 0, 0}; /* image of a ghost relative to its atom's */
     for (int d = 0; d < 3; d++) {
         if (!isfinite(grid->width[d])) continue;
         grid->reach[d] = (grid->cutoff * (1 + MARGIN) + 1e-13 * scale) / grid->width[d] + MARGIN;
         images *= 1 + 2 * floor(grid->reach[d]);
+        for (int k = 0; k < 3; k++) farthest[k] += (grid->reach[d] + 2) * abs(grid->combine[d][k]);
     }
-    if (!(n * images <= 2147479552.0)) /* 2^31 - 4096: loops by blocks must not overflow */
+    /* 2^31 - 4096: loops by blocks must not overflow; nor may images of an oblique cell */
+    if (!(n * images <= 2147479552.0 && fmax(farthest[0], fmax(farthest[1], farthest[2])) <= MOST_CELLS))
         return nnp_fail(NNP_ERR_GEOMETRY,
                         "cutoff %g needs more than 2^31 periodic images: lattice planes are %g, %g, %g apart",
                         grid->cutoff, grid->width[0], grid->width[1], grid->width[2]);

@@ -1,11 +1,12 @@
 /* net_impl.h - the network of one species for a block of atoms: lanes are atoms, weights are broadcast.
  *
- *   z_l = h_l W_l + b_l,  h_{l+1} = tanh z_l,  energy = z_last        (W_l is [in][out])
+ *   z_l = h_l W_l + b_l,  h_{l+1} = a(z_l),  energy = z_last        (W_l is [in][out])
  */
 #ifndef NNP_NET_IMPL_H
 #define NNP_NET_IMPL_H
 
 #include "block_impl.h"
+#include "math/activation.h"
 
 /* out[q] += sum_i w[i si + q sq] in[i] for Q columns whose accumulators stay in registers. */
 NNP_FN void matvec_columns(const nnp_real* w, int64_t si, int64_t sq, int n_in, const nnp_vec* in,
@@ -61,19 +62,47 @@ static void matvec(const nnp_real* w, int64_t si, int64_t sq, int n_in, int n_ou
 static size_t net_scratch(const nnp_net* net) /* nnp_vec of either pass below */
 {
     size_t n = 0;
-    for (int l = 0; l <= net->n_layers; ++l) n += 6 * (size_t)net->width[l];
+    for (int l = 0; l <= net->n_layers; ++l) n += 8 * (size_t)net->width[l];
     return n;
 }
 
-/* h[l + 1] = act(h[l] W_l + b_l); h[0] is given, h[n_layers][0] is the energy. */
-static void net_forward(const nnp_net* net, const nnp_real* theta, nnp_vec** h)
+/* h [n] holds z on entry and a(z) on return; slope = a'(z), bend = a''(z), or NULL. */
+static void activate(int kind, int n, nnp_vec* h, nnp_vec* slope, nnp_vec* bend)
+{
+#define NNP_LAYER(k)                                                                                         \
+    case k:                                                                                                  \
+        for (int o = 0; o < n; ++o) {                                                                        \
+            nnp_vec value, first, second;                                                                    \
+            nnp_activate(k, h[o], &value, &first, &second);                                                  \
+            h[o] = value;                                                                                    \
+            slope[o] = first;                                                                                \
+            if (bend) bend[o] = second;                                                                      \
+        }                                                                                                    \
+        break;
+    switch (kind) {
+        NNP_LAYER(NNP_ACT_TANH)
+        NNP_LAYER(NNP_ACT_LOGISTIC)
+        NNP_LAYER(NNP_ACT_SOFTPLUS)
+        NNP_LAYER(NNP_ACT_GAUSSIAN)
+        NNP_LAYER(NNP_ACT_COS)
+        NNP_LAYER(NNP_ACT_RELU)
+        NNP_LAYER(NNP_ACT_EXP)
+        NNP_LAYER(NNP_ACT_HARMONIC)
+        NNP_LAYER(NNP_ACT_LINEAR)
+    }
+#undef NNP_LAYER
+}
+
+/* h[l + 1] = a(h[l] W_l + b_l) with slopes a' and, where bend is not NULL, a''; h[0] is given, h[n_layers][0]
+ * is the energy. */
+static void net_forward(const nnp_net* net, const nnp_real* theta, nnp_vec** h, nnp_vec** slope,
+                        nnp_vec** bend)
 {
     for (int l = 0; l < net->n_layers; ++l) {
         const int n_in = net->width[l], n_out = net->width[l + 1];
         for (int o = 0; o < n_out; ++o) h[l + 1][o] = nnp_splat(theta[net->bias[l] + o]);
         matvec(theta + net->weight[l], n_out, 1, n_in, n_out, h[l], h[l + 1]);
-        if (net->activation[l] == NNP_ACT_TANH)
-            for (int o = 0; o < n_out; ++o) h[l + 1][o] = nnp_tanh(h[l + 1][o]);
+        activate(net->activation[l], n_out, h[l + 1], slope[l + 1], bend ? bend[l + 1] : NULL);
     }
 }
 
@@ -81,10 +110,13 @@ static void net_forward(const nnp_net* net, const nnp_real* theta, nnp_vec** h)
 static nnp_vec net_evaluate(const nnp_net* net, const nnp_real* theta, const nnp_vec* in, nnp_vec* d_in,
                             nnp_arena* arena)
 {
-    nnp_vec* h[NNP_MAX_LAYERS + 1];
+    nnp_vec *h[NNP_MAX_LAYERS + 1], *slope[NNP_MAX_LAYERS + 1];
     h[0] = (nnp_vec*)in;
-    for (int l = 1; l <= net->n_layers; ++l) h[l] = nnp_take_vec(arena, (size_t)net->width[l]);
-    net_forward(net, theta, h);
+    for (int l = 1; l <= net->n_layers; ++l) {
+        h[l] = nnp_take_vec(arena, (size_t)net->width[l]);
+        slope[l] = nnp_take_vec(arena, (size_t)net->width[l]);
+    }
+    net_forward(net, theta, h, slope, NULL);
 
     nnp_vec* d = nnp_take_vec(arena, 1); /* dE/dz of the layer above */
     d[0] = nnp_splat(NNP_R(1.0));
@@ -93,8 +125,8 @@ static nnp_vec net_evaluate(const nnp_net* net, const nnp_real* theta, const nnp
         nnp_vec* below = l ? nnp_take_vec(arena, (size_t)n_in) : d_in;
         for (int k = 0; k < n_in; ++k) below[k] = nnp_splat(0);
         matvec(theta + net->weight[l], 1, n_out, n_out, n_in, d, below);
-        if (l && net->activation[l - 1] == NNP_ACT_TANH)
-            for (int k = 0; k < n_in; ++k) below[k] *= NNP_R(1.0) - h[l][k] * h[l][k];
+        if (l)
+            for (int k = 0; k < n_in; ++k) below[k] *= slope[l][k];
         d = below;
     }
     return h[net->n_layers][0];
@@ -115,27 +147,27 @@ static void net_accumulate(const nnp_net* net, int l, const nnp_vec* h, const nn
 
 /* Reverse sweep of J = c energy + one d energy/dt along the input tangent t0 [width[0]]; one is 1 in lanes
  * that hold an atom, else 0 (as is c). Adds dJ/dtheta to acc; p0 = dJ/d in, q0 = dJ/d t0 = d energy/d in.
- * With h = tanh z, t = (1 - h^2) z': adj(z') = (1 - h^2) adj(t),  adj(z) = (1 - h^2) [adj(h) - 2 h z'
- * adj(t)]. */
+ * With h = a(z), t = a'(z) z.: adj(z.) = a' adj(t),  adj(z) = a' adj(h) + a'' z. adj(t). */
 static void net_gradient(const nnp_net* net, const nnp_real* theta, const nnp_vec* in, const nnp_vec* t0,
                          nnp_vec c, nnp_vec one, nnp_vec* p0, nnp_vec* q0, nnp_arena* arena, nnp_vec* acc)
 {
     nnp_vec *h[NNP_MAX_LAYERS + 1], *t[NNP_MAX_LAYERS + 1], *dz[NNP_MAX_LAYERS + 1];
+    nnp_vec *slope[NNP_MAX_LAYERS + 1], *bend[NNP_MAX_LAYERS + 1];
     h[0] = (nnp_vec*)in;
     t[0] = (nnp_vec*)t0;
     for (int l = 1; l <= net->n_layers; ++l) {
         h[l] = nnp_take_vec(arena, (size_t)net->width[l]);
         t[l] = nnp_take_vec(arena, (size_t)net->width[l]);
         dz[l] = nnp_take_vec(arena, (size_t)net->width[l]);
+        slope[l] = nnp_take_vec(arena, (size_t)net->width[l]);
+        bend[l] = nnp_take_vec(arena, (size_t)net->width[l]);
     }
-    net_forward(net, theta, h);
+    net_forward(net, theta, h, slope, bend);
     for (int l = 0; l < net->n_layers; ++l) {
         const int n_in = net->width[l], n_out = net->width[l + 1];
         for (int o = 0; o < n_out; ++o) dz[l + 1][o] = nnp_splat(0);
         matvec(theta + net->weight[l], n_out, 1, n_in, n_out, t[l], dz[l + 1]);
-        const nnp_real bent = net->activation[l] == NNP_ACT_TANH ? NNP_R(1.0) : NNP_R(0.0);
-        for (int o = 0; o < n_out; ++o)
-            t[l + 1][o] = (NNP_R(1.0) - bent * h[l + 1][o] * h[l + 1][o]) * dz[l + 1][o];
+        for (int o = 0; o < n_out; ++o) t[l + 1][o] = slope[l + 1][o] * dz[l + 1][o];
     }
 
     nnp_vec *p = nnp_take_vec(arena, 1), *q = nnp_take_vec(arena, 1);
@@ -149,11 +181,10 @@ static void net_gradient(const nnp_net* net, const nnp_real* theta, const nnp_ve
         for (int k = 0; k < n_in; ++k) p_below[k] = q_below[k] = nnp_splat(0);
         matvec(theta + net->weight[l], 1, n_out, n_out, n_in, p, p_below);
         matvec(theta + net->weight[l], 1, n_out, n_out, n_in, q, q_below);
-        if (l && net->activation[l - 1] == NNP_ACT_TANH)
+        if (l)
             for (int k = 0; k < n_in; ++k) {
-                const nnp_vec slope = NNP_R(1.0) - h[l][k] * h[l][k];
-                p_below[k] = slope * (p_below[k] - NNP_R(2.0) * h[l][k] * dz[l][k] * q_below[k]);
-                q_below[k] *= slope;
+                p_below[k] = slope[l][k] * p_below[k] + bend[l][k] * dz[l][k] * q_below[k];
+                q_below[k] *= slope[l][k];
             }
         p = p_below;
         q = q_below;

@@ -3,6 +3,7 @@
 #define NNP_INTERNAL_H
 
 #include "nnpcore.h"
+#include "bp.h"
 #include <stdint.h>
 #include <stddef.h>
 
@@ -32,9 +33,20 @@ int nnp_sort_by_key(int** histogram, size_t* capacity, int n, const int* key, in
 
 /* ---- model ---- */
 
-enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1 };
-enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_QUINTIC = 1 };
-enum { NNP_ACT_LINEAR = 0, NNP_ACT_TANH = 1 };
+enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1, NNP_METHOD_BP = 2 };
+enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_SEPTIC = 1 };
+enum {
+    NNP_ACT_LINEAR = 0,
+    NNP_ACT_TANH = 1,
+    NNP_ACT_LOGISTIC = 2, /* 1/(1 + e^-z) */
+    NNP_ACT_SOFTPLUS = 3, /* ln(1 + e^z) */
+    NNP_ACT_GAUSSIAN = 4, /* e^(-z^2/2) */
+    NNP_ACT_COS = 5,      /* cos z */
+    NNP_ACT_RELU = 6,     /* max(z, 0) */
+    NNP_ACT_EXP = 7,      /* e^-z */
+    NNP_ACT_HARMONIC = 8, /* z^2 */
+    NNP_N_ACTIVATIONS = 9
+};
 enum { NNP_MAX_LAYERS = 16 };
 
 /* Network of one centre species. Layer l maps width[l] inputs to width[l+1] outputs:
@@ -78,10 +90,12 @@ struct nnp_model {
     double* mass;       /* [S] amu */
     double* e0;         /* [S] eV */
     double cutoff;      /* largest of all below */
+    double near;        /* BP: largest cutoff of an angular function */
     double rc, rc3, rs; /* MSR: R_c, R_c' <= R_c, R_s (0: no short-range branch) */
     int cutoff_kind;    /* MSR: x(r), NNP_CUTOFF_ */
     nnp_net* net;       /* [S], NULL for a baseline alone */
     nnp_msr* msr;       /* [S], NULL unless MSR */
+    nnp_bp* bp;         /* [S], NULL unless BP */
     int n_baseline;
     nnp_baseline* baseline;
     int64_t n_parameters;
@@ -97,6 +111,12 @@ static inline int nnp_n_channels(int n_species) { return n_species * (n_species 
 static inline int nnp_channel(int n_species, int t, int u) /* t <= u */
 {
     return t * n_species - t * (t - 1) / 2 + (u - t);
+}
+
+/* Network inputs of species s; 0 without a network. */
+static inline int nnp_n_inputs(const nnp_model* m, int s)
+{
+    return m->msr ? m->msr[s].n_fingerprints : m->bp ? m->bp[s].n_functions : 0;
 }
 
 /* Threads to use now for n_threads as the user gave it (0: default); ask before every parallel region. */

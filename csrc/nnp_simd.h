@@ -68,6 +68,26 @@ NNP_FN nnp_vec nnp_sqrt(nnp_vec a)
 #endif
 }
 
+/* 1/sqrt a of a normal a > 0, to two roundings: the processor's estimate and Newton's steps where that is
+ * faster */
+NNP_FN nnp_vec nnp_rsqrt(nnp_vec a)
+{
+#if NNP_ISA == 2 && NNP_REAL_BITS == 64
+    nnp_vec y = (nnp_vec)_mm512_rsqrt14_pd((__m512d)a);
+    const nnp_vec half = a * 0.5;
+    y = y * (1.5 - half * y * y);
+    return y + y * (0.5 - half * y * y);
+#elif NNP_ISA == 2
+    nnp_vec y = (nnp_vec)_mm512_rsqrt14_ps((__m512)a);
+    return y + y * (0.5f - (a * 0.5f) * y * y);
+#elif NNP_ISA == 1 && NNP_REAL_BITS == 32
+    nnp_vec y = (nnp_vec)_mm256_rsqrt_ps((__m256)a);
+    return y + y * (0.5f - (a * 0.5f) * y * y);
+#else
+    return NNP_R(1.0) / nnp_sqrt(a);
+#endif
+}
+
 NNP_FN double nnp_lane_sum(nnp_vec a)
 {
     double s = 0;

@@ -117,6 +117,10 @@ NNP_API void nnp_default_options(nnp_options* options);
 NNP_API int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out);
 NNP_API void nnp_workspace_free(nnp_workspace* work);
 
+/* Extrapolation in the last evaluation: atoms that had a symmetry function outside its training range, and
+ * how many functions of atoms did; 0 where the model keeps no range. */
+NNP_API void nnp_workspace_outside(const nnp_workspace* work, int64_t* atoms, int64_t* functions);
+
 /* ---- energies and forces ------------------------------------------------------------------ */
 
 /* Full list of the neighbours of the n_rows atoms whose energy is wanted: LAMMPS' layout. */
@@ -277,6 +281,9 @@ NNP_API int nnp_md_thermo(nnp_md* md, int want_stress, nnp_thermo* out);
 NNP_API int nnp_md_set_options(nnp_md* md, const nnp_md_options* md_options);
 NNP_API int nnp_md_rebuild(nnp_md* md); /* a new neighbour list now */
 NNP_API int64_t nnp_md_n_builds(const nnp_md* md);
+
+/* nnp_workspace_outside() of the last forces. */
+NNP_API void nnp_md_outside(const nnp_md* md, int64_t* atoms, int64_t* functions);
 
 /* Maxwell-Boltzmann velocities from the seed, no total momentum, exactly this kinetic temperature. */
 NNP_API int nnp_md_draw_velocities(nnp_md* md, double temperature);

@@ -13,7 +13,10 @@ enum {
     MOST_ENTRIES = 1 << 21, /* of a chunk's list: local numbers fit a float's 24 bits */
 };
 
-double nnp_near_cutoff(const nnp_model* model) { return model->msr ? model->rc3 : model->cutoff; }
+double nnp_near_cutoff(const nnp_model* model)
+{
+    return model->msr ? model->rc3 : model->bp ? model->near : model->cutoff;
+}
 
 int nnp_scratch_reserve(nnp_scratch* scratch, const nnp_kernels* k, const nnp_model* model,
                         const nnp_plan* plan, int training, int n_threads)

@@ -20,6 +20,7 @@ typedef struct nnp_batch {
     int64_t *row, *total, *halo; /* [n+1] */
     int* chunk;                  /* [n+1] */
     int n_blocks;
+    int threads; /* one where there is too little to share out */
 } nnp_batch;
 
 static void batch_free(nnp_batch* b)
@@ -37,6 +38,23 @@ static int take_theta(nnp_trainer* t, const double* theta)
     const int status = nnp_check_exponents(&t->model, theta, t->precision);
     if (!status) t->k->pack(&t->model, theta, t->packed);
     return status;
+}
+
+/* exp(alpha x) of the short-range branch is bounded by the closest pair: a matter of the present exponents.
+ */
+static int check_closest(const nnp_trainer* t, const double* theta, int n, const int* frames)
+{
+    if (!(t->model.rs > 0)) return NNP_OK;
+    nnp_model now = t->model;
+    now.theta = (double*)theta;
+    const double least = nnp_clash_distance(&now, t->precision);
+    for (int i = 0; i < n; ++i)
+        if (!(t->frames[frames[i]]->closest >= least))
+            return nnp_fail(NNP_ERR_DIVERGED,
+                            "frame %d has atoms %g Angstrom apart: with these exponents %s holds %g",
+                            frames[i], t->frames[frames[i]]->closest,
+                            t->precision == NNP_F32 ? "float32" : "float64", least);
+    return NNP_OK;
 }
 
 static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training,
@@ -70,6 +88,8 @@ static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* f
     t->n_threads = nnp_thread_count(t->n_threads);
     int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->halo[n], training);
     if (!status) status = take_theta(t, theta);
+    if (!status) status = check_closest(t, theta, n, frames);
+    b->threads = b->n_blocks > 8 ? t->n_threads : 1;
     if (status) batch_free(b);
     return status;
 }
@@ -96,7 +116,7 @@ static char* thread_scratch(const nnp_trainer* t)
 static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
 {
     const int n_chunks = b->chunk[b->n];
-#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && b->n_blocks > 8)
+#pragma omp parallel num_threads(b->threads) if (b -> threads > 1)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int i = 0; i < n_chunks; ++i) {
@@ -110,7 +130,8 @@ static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
                                     NULL,
                                     NULL,
                                     NULL,
-                                    0};
+                                    0,
+                                    NULL};
             t->k->evaluate(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], thread_scratch(t), &out);
         }
 #pragma omp for schedule(dynamic, 1)
@@ -194,7 +215,7 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
     const int status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)n_workers, 1);
     if (status) return status;
     const int slice = 256, n_slices = (int)((np + slice - 1) / slice);
-#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && n_workers > 1)
+#pragma omp parallel num_threads(b->threads) if (b -> threads > 1 && n_workers > 1)
     {
 #pragma omp for schedule(dynamic, 1)
         for (int v = 0; v < n_workers; ++v) {
@@ -245,7 +266,7 @@ int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* lo
         status = nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n_batch);
     } else {
         batch_evaluate(t, &b);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(b.threads) if (b.threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) frame_loss(t, &b, q, loss, parts + 3 * q, &tangents[q]);
         memset(terms, 0, 4 * sizeof(double));
         for (int q = 0; q < n_batch; ++q)
@@ -315,7 +336,7 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
     const size_t share = (size_t)np * (size_t)t->k->width * (size_t)t->k->real_bytes;
     status = nnp_reserve(&t->acc, &t->cap_acc, share * (size_t)t->n_threads, 1);
     if (!status) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(t->n_threads) if (t->n_threads > 1 && n_batch > 1)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(b.threads) if (b.threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) {
             const nnp_frame* const f = t->frames[frames[q]];
             const nnp_system s = frame_system(f);
@@ -368,14 +389,14 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
     const nnp_system s = frame_system(f);
     int stride = 0;
     for (int i = 0; i < t->model.n_species; ++i)
-        if (t->model.msr[i].n_fingerprints > stride) stride = t->model.msr[i].n_fingerprints;
+        if (nnp_n_inputs(&t->model, i) > stride) stride = nnp_n_inputs(&t->model, i);
     double* const rows = (double*)nnp_alloc((size_t)f->n * (size_t)stride, sizeof(double));
     if (!rows) {
         batch_free(&b);
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: fingerprints of %d atoms", f->n);
     }
     memset(rows, 0, (size_t)f->n * (size_t)stride * sizeof(double));
-    const nnp_output all = {t->energy, t->force, t->part, NULL, NULL, NULL, rows, stride};
+    const nnp_output all = {t->energy, t->force, t->part, NULL, NULL, NULL, rows, stride, NULL};
     nnp_run_chunks(t->k, &t->model, t->packed, &s, &f->plan, &t->scratch, t->n_threads, &all);
     for (int i = 0; i < f->n; ++i)
         memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride,

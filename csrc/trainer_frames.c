@@ -20,7 +20,7 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     nnp_options defaults;
     nnp_default_options(&defaults);
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
-    if (!model->msr) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
+    if (!model->net) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
     if (!options) options = &defaults;
     const int status = nnp_check_options(options);
     if (status) return status;
@@ -104,10 +104,11 @@ static int frame_baseline(nnp_trainer* t, nnp_frame* f)
     const nnp_system s = frame_system(f);
     nnp_model base = *t->owner;
     base.msr = NULL;
+    base.bp = NULL;
     base.net = NULL;
     int status = nnp_trainer_reserve(t, f->n, f->n_total, frame_halo(f), 0);
     if (status) return status;
-    const nnp_output out = {t->energy, t->force, t->part, t->virial, NULL, NULL, NULL, 0};
+    const nnp_output out = {t->energy, t->force, t->part, t->virial, NULL, NULL, NULL, 0, NULL};
     const nnp_clash clash = nnp_run_chunks(t->k, &base, t->packed, &s, &f->plan, &t->scratch, 1, &out);
     if (clash.row >= 0) return nnp_clash_error(&f->list, clash, f->clash);
     f->energy0 = nnp_block_sum(t->energy, f->n, 1);
@@ -156,6 +157,20 @@ static int frame_labels(nnp_frame* f, const nnp_labels* labels)
     return NNP_OK;
 }
 
+static double closest_pair(const nnp_neigh* list)
+{
+    double least = INFINITY;
+    for (int i = 0; i < list->n; ++i)
+        for (int64_t p = list->first[i]; p < list->first[i + 1]; ++p) {
+            const double *const a = list->x + 4 * (int64_t)i, *const b =
+                                                                  list->x + 4 * (int64_t)list->index[p];
+            const double dx = b[0] - a[0], dy = b[1] - a[1], dz = b[2] - a[2],
+                         r2 = dx * dx + dy * dy + dz * dz;
+            if (r2 < least) least = r2;
+        }
+    return sqrt(least);
+}
+
 static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, const double* x,
                        const double* cell, const int* pbc, const nnp_labels* labels)
 {
@@ -167,6 +182,7 @@ static int frame_build(nnp_trainer* t, nnp_frame* f, int n, const int* species, 
     if (!status) status = nnp_neigh_build(&f->list, n, species, x, cell, pbc, t->owner->cutoff, 1);
     if (status) return status;
     f->n_total = f->list.n_total;
+    f->closest = closest_pair(&f->list);
     const nnp_system s = frame_system(f);
     status = nnp_plan_build(&f->plan, &s, t->owner->n_species, t->k->width, nnp_near_cutoff(t->owner), 1);
     if (status) return status;

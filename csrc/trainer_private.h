@@ -10,6 +10,7 @@ typedef struct nnp_frame {
     int n, n_total;
     double volume; /* 0: no cell, no stress */
     double clash;
+    double closest; /* Angstrom between any two atoms */
     double weight;
     int has_energy, has_stress;
     double energy, stress[6];   /* labels less E0 and baseline */

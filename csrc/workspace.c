@@ -67,6 +67,7 @@ void nnp_workspace_free(nnp_workspace* w)
     nnp_free(w->scratch.base);
     nnp_free(w->part);
     nnp_free(w->per_row);
+    nnp_free(w->outside);
     nnp_free(w->species);
     nnp_free(w->host.x);
     nnp_free(w->host.centre);
@@ -92,7 +93,24 @@ int nnp_work_prepare(nnp_workspace* w, const nnp_system* s)
                                 w->n_threads);
     if (!status) status = nnp_scratch_reserve(&w->scratch, w->k, w->model, &w->plan, 0, w->n_threads);
     if (!status) status = nnp_reserve(&w->per_row, &w->cap_rows, (size_t)s->n, 10 * sizeof(double));
+    if (!status && w->model->bp && w->model->bp[0].minimum)
+        status = nnp_reserve(&w->outside, &w->cap_outside, (size_t)s->n, sizeof(int));
     return status;
+}
+
+static void count_outside(nnp_workspace* w, int n)
+{
+    w->atoms_outside = w->functions_outside = 0;
+    for (int i = 0; i < n && w->outside; ++i) {
+        w->atoms_outside += w->outside[i] > 0;
+        w->functions_outside += w->outside[i];
+    }
+}
+
+void nnp_workspace_outside(const nnp_workspace* w, int64_t* atoms, int64_t* functions)
+{
+    *atoms = w ? w->atoms_outside : 0;
+    *functions = w ? w->functions_outside : 0;
 }
 
 int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* force, double* virial,
@@ -102,8 +120,9 @@ int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* 
     const int status =
         nnp_reserve(&w->part, &w->cap_part, halo * (virials ? 13 : 4) + (halo == 0), sizeof(double));
     if (status) return status;
-    const nnp_output out = {energy, force, w->part, virial, virials, w->part + 4 * halo, NULL, 0};
+    const nnp_output out = {energy, force, w->part, virial, virials, w->part + 4 * halo, NULL, 0, w->outside};
     *clash = nnp_run_chunks(w->k, w->model, w->packed, s, &w->plan, &w->scratch, w->n_threads, &out);
+    count_outside(w, s->n);
     return NNP_OK;
 }
 

@@ -18,7 +18,10 @@ struct nnp_workspace {
     double* part;    /* [halo][4], then [halo][9] where virials of atoms are wanted */
     double* per_row; /* [n][1 + 3 + 6]: energies, forces, virials of rows */
     size_t cap_part, cap_rows;
-    int listed; /* list belongs to the key below */
+    int* outside; /* [n] functions of each row outside their training range; NULL: the model keeps none */
+    size_t cap_outside;
+    int64_t atoms_outside, functions_outside; /* of the last evaluation */
+    int listed;                               /* list belongs to the key below */
     double cell[9];
     int has_cell, pbc[3];
     int* species; /* [n] caller's order */

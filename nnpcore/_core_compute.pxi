@@ -26,6 +26,7 @@ cdef extern from "nnpcore.h":
     const char* nnp_isa() nogil
     int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out) nogil
     void nnp_workspace_free(nnp_workspace* work) nogil
+    void nnp_workspace_outside(const nnp_workspace* work, int64_t* atoms, int64_t* functions) nogil
     int nnp_compute_cell(const nnp_model* model, nnp_workspace* work, int n, const int* species, const double* x,
                          const double* cell, const int* pbc, const nnp_results* results) nogil
 
@@ -56,6 +57,13 @@ cdef class Workspace:
 
     def __dealloc__(self):
         nnp_workspace_free(self.ptr)
+
+    @property
+    def outside(self):
+        """(atoms, functions of atoms) outside the training range in the last evaluation"""
+        cdef int64_t atoms = 0, functions = 0
+        nnp_workspace_outside(self.ptr, &atoms, &functions)
+        return atoms, functions
 
     def compute(self, const int[::1] species not None, const double[:, ::1] x not None, cell, const int[::1] pbc,
                 bint forces=True, bint virials=False):

@@ -56,6 +56,7 @@ cdef extern from "nnpcore.h":
     int nnp_md_set_options(nnp_md* md, const nnp_md_options* md_options) nogil
     int nnp_md_rebuild(nnp_md* md) nogil
     int64_t nnp_md_n_builds(const nnp_md* md) nogil
+    void nnp_md_outside(const nnp_md* md, int64_t* atoms, int64_t* functions) nogil
     int nnp_md_draw_velocities(nnp_md* md, double temperature) nogil
     int nnp_md_remove_momentum(nnp_md* md) nogil
 
@@ -227,6 +228,13 @@ cdef class MD:
         self.busy = False
         check(status)
         return s.step
+
+    @property
+    def outside(self):
+        """(atoms, functions of atoms) outside the training range at the last forces"""
+        cdef int64_t atoms = 0, functions = 0
+        nnp_md_outside(self.ptr, &atoms, &functions)
+        return atoms, functions
 
     @property
     def n_builds(self):

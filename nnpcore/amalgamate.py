@@ -2,8 +2,8 @@
 
 cc -O3 -fopenmp -c nnpcore.c is then all it takes; -DNNP_BASELINE_ONLY leaves the AVX kernels out. The parts are those
 of csrc/ in their own words, with two changes: private headers stand once at the top, and names that several parts
-define for themselves get the part's name as a suffix. Headers written in nnp_real and nnp_vec (whatever includes
-nnp_config.h) mean another type in every part, and are repeated in each.
+define for themselves get the part's name as a suffix. Headers written in nnp_real and nnp_vec, and what includes
+them, mean another type in every part, and are repeated in each.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TOKEN = re.compile(
     re.S,
 )
 DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n\\]|\\.)*(?:\\\n(?:[^\n\\]|\\.)*)*", re.M | re.S)
-DIALECT = "nnp_config.h"
+DIALECT_WORDS = {"nnp_real", "nnp_vec", "nnp_mask", "NNP_REAL_BITS", "NNP_ISA", "NNP_W"}
 HEAD = """\
 /* nnpcore.c - all of nnpcore @VERSION@ in one file, made from csrc/ by python -m nnpcore.amalgamate; edit that instead.
  *
@@ -33,6 +33,7 @@ HEAD = """\
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" /* gcc 12 at -O3 loses sight of what a status tells, */
 #pragma GCC diagnostic ignored "-Wformat-truncation"    /* and sees how long an error text could become */
+#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 """
 LICENCE = """\
@@ -67,12 +68,21 @@ OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
 """
 
 
+def tokens(text):
+    return [(m.lastgroup, m[0]) for m in TOKEN.finditer(text)]
+
+
+def words_of(text):
+    return [value for kind, value in tokens(text) if kind == "name"]
+
+
 class Source:
     """The files of csrc by name, and what includes what."""
 
     def __init__(self, folder):
         paths = [p for pattern in ("*.c", "*.h", "math/*.h") for p in sorted(folder.glob(pattern))]
         self.text = {p.relative_to(folder).as_posix(): p.read_text() for p in paths}
+        self.dialect = {name for name, t in self.text.items() if DIALECT_WORDS & set(words_of(t))}
         self.includes = {name: [self._find(name, i) for i in INCLUDE.findall(t)] for name, t in self.text.items()}
 
     def _find(self, name, included):
@@ -87,7 +97,7 @@ class Source:
         return [*found, name]
 
     def repeated(self, name):
-        return DIALECT in self.needs(name)
+        return not self.dialect.isdisjoint(self.needs(name))
 
     def expanded(self, name, done):
         """Text of name with the repeated headers in place, each once; the others are at the top of the file."""
@@ -100,10 +110,6 @@ class Source:
             return self.expanded(header, done)
 
         return INCLUDE.sub(replace, self.text[name])
-
-
-def tokens(text):
-    return [(m.lastgroup, m[0]) for m in TOKEN.finditer(text)]
 
 
 def private_names(text):

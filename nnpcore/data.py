@@ -10,13 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .units import BOHR, HARTREE, KCAL_MOL
 from .validate import InputError
-
-# CODATA 2018; 1 eV = 1.602176634e-19 J and 1 mol = 6.02214076e23 are exact
-HARTREE = 27.211386245988  # eV
-BOHR = 0.529177210903  # A
-KCAL_MOL = 4184 / (6.02214076e23 * 1.602176634e-19)  # eV
-GPA = 160.2176634  # GPa per eV/A^3
 
 # name: (eV per energy unit, A per length unit); forces are energy/length, stresses energy/length^3
 UNITS = {
@@ -96,13 +91,19 @@ class Frame:
         return None if self.cell is None else float(abs(np.linalg.det(self.cell)))
 
 
-def read_frames(path, units="eV/A"):
-    """Frames of a file that ASE reads (.xyz and .extxyz, also .xz .gz .bz2, best): a list of Frame.
+def read_frames(path, units=None):
+    """Frames of a file that ASE reads (.xyz and .extxyz, also .xz .gz .bz2, best) or an input.data: a list of Frame.
 
     Labels are looked for as REF_energy, REF_forces, REF_stress, REF_virial, then in the calculator ASE attaches, then
     as energy, forces (or force), stress (or virial: stress = -virial/V). Stress may be 3x3, 9 numbers or Voigt 6.
-    units: a key of UNITS, for every number in the file. Raises DataError naming file and frame.
+    units: a key of UNITS, for every number in the file; eV/A by default, Hartree/Bohr for input.data (input_data.py).
+    Raises DataError naming file and frame.
     """
+    from .input_data import is_input_data, read_input_data
+
+    if is_input_data(path):
+        return read_input_data(path, units)
+    units = units or "eV/A"
     if units not in UNITS:
         raise DataError(f"units {units!r} not known, expected one of {', '.join(UNITS)}")
     try:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoint import write_atomic
-from .data import GPA, indices, read_frames
+from .data import indices, read_frames
+from .units import GPA
 
 QUANTITIES = ("energy", "force", "stress")
 UNIT = {"energy": "meV/atom", "force": "meV/A", "stress": "GPa"}
@@ -160,17 +161,34 @@ def write_predictions(path, frames, predictions):
     write_atomic(path, text.getvalue().encode())
 
 
-def eval_main(model_path, data_path, out=None, json_path=None, units="eV/A"):
-    """`nnpcore eval`: print the table; write predictions and JSON where asked. Returns the table."""
+def eval_main(model_path, data_path, out=None, json_path=None, units=None):
+    """`nnpcore eval`: print the table; write predictions and JSON where asked. Returns the table.
+
+    units: of the data; by default eV/A, and for input.data those of the n2p2 folder that the model came from. An out
+    that ends on .data is written as input.data, predicted energies and forces in these units.
+    """
+    from .extrapolation import count as extrapolation
+    from .input_data import is_input_data, write_predicted
     from .model import load
+    from .n2p2 import model_units
 
     model = load(model_path)
+    if units is None and is_input_data(data_path):
+        units = model_units(model) or "Hartree/Bohr"
+        print(f"{data_path}: taken as {units}; --units for others")
     frames = read_frames(data_path, units=units)
     table, predictions = evaluate(model, frames)
     print(format_table(table))
-    if out:
+    beyond = extrapolation(model, frames)
+    if beyond is not None:
+        print(beyond)
+    if out and Path(out).suffix == ".data":
+        write_predicted(out, frames, predictions, units or model_units(model))
+    elif out:
         write_predictions(out, frames, predictions)
     if json_path:
         document = {"model": str(model_path), "data": str(data_path), "errors": strict_json(table)}
+        if beyond is not None:
+            document["extrapolation"] = beyond.document()
         write_atomic(Path(json_path), (json.dumps(document, indent=1) + "\n").encode())
     return table

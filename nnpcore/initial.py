@@ -1,12 +1,14 @@
-"""Starting values that suit the data: independent fingerprints, inputs of mean 0 and variance 1.
+"""Starting values that suit the data: independent fingerprints, inputs of mean 0 and variance 1, their ranges.
 
 Looks at the network inputs G of the core (Trainer.fingerprints) on a few frames; labels play no part.
 """
 
 import numpy as np
 
+from . import bp
 from .data import indices
 from .model import Model
+from .validate import InputError
 
 N_FRAMES = 20  # looked at, evenly chosen
 N_CANDIDATES = 8  # drawn per fingerprint wanted
@@ -14,12 +16,15 @@ SMALLEST = 0.05  # standard deviation of an input below which it is taken for no
 
 
 def initialise(model, frames, seed, make_trainer):
-    """A new MSR model, ready to be trained on the frames (list of data.Frame).
+    """A new model, ready to be trained on the frames (list of data.Frame).
 
-    Of N_CANDIDATES times as many fingerprints, drawn as published (msr.init_msr), every channel keeps those that are
-    most independent over the atoms seen: with 8 + 8 on silicon, four seeds, the force error after 50 epochs spread over
-    192-216 meV/A instead of 188-286. Then the inputs are standardised. make_trainer(model) gives an empty trainer.
+    Behler-Parrinello: scaled(). MSR: of N_CANDIDATES times as many fingerprints, drawn as published (msr.init_msr),
+    every channel keeps those that are most independent over the atoms seen: with 8 + 8 on silicon, four seeds, the
+    force error after 50 epochs spread over 192-216 meV/A instead of 188-286. Then the inputs are standardised.
+    make_trainer(model) gives an empty trainer.
     """
+    if model.method == "bp":
+        return scaled(model, frames, make_trainer)
     chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, min(N_FRAMES, len(frames))).astype(int))]
     model = independent(model, chosen, seed, make_trainer)
     return standardised(model, inputs(model, chosen, make_trainer))
@@ -33,6 +38,25 @@ def inputs(model, frames, make_trainer):
         found.append(trainer.fingerprints(model.theta, k))
     found, elements = np.concatenate(found), np.concatenate([np.array(f.species) for f in frames])
     return [found[elements == x][:, :n] for x, n in zip(model.species, model.n_fingerprints, strict=True)]
+
+
+def scaled(model, frames, make_trainer):
+    """A Behler-Parrinello model whose inputs have mean 0 and variance 1 over all atoms of the frames.
+
+    Keeps the range of every symmetry function there. One that never changes is switched off (factor 0).
+    """
+    ones = [np.ones(n) for n in model.n_fingerprints]
+    raw = bp.rescaled(model, [np.zeros_like(n) for n in ones], ones)
+    found = inputs(raw, frames, make_trainer)
+    missing = [s for s, g in zip(model.species, found, strict=True) if not len(g)]
+    if missing:
+        raise InputError(f"species: {missing[0]} is in the model, but not in the training frames")
+    centre, factor = [g.mean(axis=0) for g in found], []
+    for g in found:
+        spread, size = g.std(axis=0), np.abs(g).max(axis=0)
+        alive = spread > 1e-9 * size
+        factor.append(np.where(alive, 1.0 / np.where(alive, spread, 1.0), 0.0))
+    return bp.rescaled(model, centre, factor, [g.min(axis=0) for g in found], [g.max(axis=0) for g in found])
 
 
 def add_frame(trainer, model, frame):

@@ -15,9 +15,9 @@ import numpy as np
 
 from . import _core, validate
 from .sample import RDF
+from .units import GPA
 from .validate import InputError
 
-GPA = 160.2176634  # GPa per eV/A^3, CODATA 2018
 PRECISION = {"float64": 0, "float32": 1}
 DIVERGED = 8  # NNP_ERR_DIVERGED
 CHUNK = 0.1  # s between two looks at signals
@@ -168,6 +168,11 @@ class MD:
     def step(self):
         """Steps taken."""
         return self._core.step
+
+    @property
+    def outside(self):
+        """(atoms, functions of atoms) outside the model's training range at the last forces; zeros without ranges."""
+        return self._core.outside
 
     @property
     def n_builds(self):

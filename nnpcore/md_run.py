@@ -21,10 +21,11 @@ import numpy as np
 
 from . import checkpoint, config, md_start
 from .config import ConfigError
-from .md import GPA, MD, Diverged
+from .md import MD, Diverged
 from .md_config import FREE, MDConfig
 from .progress import Progress
 from .sample import PairDistribution
+from .units import GPA
 from .validate import InputError
 
 REPORT = 5.0  # s between two lines of the log
@@ -201,6 +202,7 @@ class _Run:
     def __init__(self, settings, model, structure, folder, quiet):
         self.settings, self.model, self.folder = settings, model, folder
         self.path, self.signal, self.files, self.reported = folder / "restart.ckpt", None, {}, -1e300
+        self.most_outside = 0  # atoms outside their training range, most of any step reported
         self.identity = {"config": _fixed(settings), "model": f"{zlib.crc32(model.to_bytes()):08x}"}
         arrays, document = (None, None) if structure else self._load()
         self.md = self._make(structure, arrays, document)
@@ -318,10 +320,19 @@ class _Run:
         if not any(due.values()):
             return
         t = md.thermo(stress=bool(due["thermo.csv"]))
+        self._report_outside(step)
         if due["thermo.csv"]:
             self.files["thermo.csv"].write(thermo_row(t))
         if due["traj.xyz"]:
             self.files["traj.xyz"].write(self.writer.frame(md.state, t))
+
+    def _report_outside(self, step):
+        """A line whenever more atoms than ever before are outside the range that the model was trained on."""
+        atoms, functions = self.md.outside
+        if atoms > self.most_outside:
+            self.most_outside = atoms
+            text = f"step {step}: {atoms} of {len(self.md)} atoms have symmetry functions outside their training range"
+            self.progress.line(f"{text} ({functions} in all)")
 
     def _report(self):
         step = self.md.step

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, architecture, modelfile, msr
+from . import __version__, architecture, bp, modelfile, msr
 from .architecture import ARCHITECTURE
 from .checkpoint import write_atomic
 from .elements import NUMBERS
 from .modelfile import ModelFileError
+from .units import KCAL_MOL_MW
 from .validate import InputError
-
-KCAL_PER_MOL = 0.0433641153087705  # eV, in the reference data (shared/golden/mw); 4184 J / (N_A e) is 2.6e-7 less
 
 STILLINGER_WEBER = {
     # J. Phys. Chem. B 113, 4008 (2009): eps = 6.189 kcal/mol; one molecule is one particle, named "O"
-    "mW": {"species": "O", "mass": 18.015, "epsilon": 6.189 * KCAL_PER_MOL, "sigma": 2.3925, "lambda": 23.15},
+    "mW": {"species": "O", "mass": 18.015, "epsilon": 6.189 * KCAL_MOL_MW, "sigma": 2.3925, "lambda": 23.15},
     # Phys. Rev. B 31, 5262 (1985)
     "Si": {"species": "Si", "mass": 28.0855, "epsilon": 2.1683, "sigma": 2.0951, "lambda": 21.0},
 }
@@ -26,7 +25,7 @@ STILLINGER_WEBER = {
 class Model:
     """A potential. Fixed architecture; parameters `theta`; free annotations `info` (a dict that JSON can hold).
 
-    Make one with Model.msr(), Model.stillinger_weber(), Model.lennard_jones(), Model.zbl() or load(). Every
+    Make one with Model.msr(), Model.bp(), Model.stillinger_weber(), Model.lennard_jones(), Model.zbl() or load(). Every
     instance has passed the checks of the C core. Energies in eV, lengths in Å, masses in amu.
     """
 
@@ -60,10 +59,10 @@ class Model:
         """New MSR model with random parameters (msr.init_msr). Raises InputError.
 
         species: element symbols. rc, rc3 <= rc: cutoffs of pairs and triplets in Å (rc3: rc by default); rs < rc:
-        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "quintic", whose curvature
-        is continuous at rc too (MD then conserves energy better). n2, n3: fingerprints of every channel, or lists
-        [S][S] and [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such lists, one a
-        species. e0 (eV, 0 by default), mass (amu, standard weights by default): one number, a list, or
+        start of the short-range branch, 0 for none. cutoff: x(r), "cosine" as published or "septic", of which three
+        derivatives are continuous at rc too (MD then conserves energy better). n2, n3: fingerprints of every channel,
+        or lists [S][S] and [S][S(S+1)/2] by centre species. hidden: widths of the tanh layers, or a list of such lists,
+        one a species. e0 (eV, 0 by default), mass (amu, standard weights by default): one number, a list, or
         {symbol: number}. baseline: a Model with a classical
         potential, or a list of them, for the network to add to. seed: an int or a numpy Generator.
         """
@@ -87,6 +86,49 @@ class Model:
             shapes |= msr.tensor_shapes(symbol, n2[s], n3[s], hidden[s])
         architecture.check_size(shapes)
         tensors = msr.init_msr(np.random.default_rng(seed), shapes)
+        return cls({**spec, "code_version": __version__, **architecture.check_info(info or {})}, tensors)
+
+    @classmethod
+    def bp(
+        cls,
+        species,
+        functions,
+        hidden=(25, 25),
+        activation="tanh",
+        mass=None,
+        e0=None,
+        seed=0,
+        centre=None,
+        factor=None,
+        minimum=None,
+        maximum=None,
+        weights=None,
+        baseline=None,
+        info=None,
+    ):
+        """New Behler-Parrinello model: symmetry functions (dicts, see nnpcore/bp.py) and networks. Raises InputError.
+
+        functions: {symbol of the centre: [dict, ...]} in the order of the network's inputs; a list for one species.
+        hidden: as for msr(). activation: a name of bp.ACTIVATIONS, a list by hidden layer, or such a list a species;
+        the last layer is linear. Network input = (G - centre) factor, (G - 0) 1 by default; minimum, maximum: range of
+        G in the training, None if unknown; each {symbol: [n]} or a list of lists. weights: {symbol: [(W [in][out],
+        b [out]), ...]}, or None: Glorot-uniform by the seed. mass (amu), e0 (eV), baseline as for msr().
+        """
+        species = architecture.check_symbols(species)
+        hidden = architecture.check_hidden(hidden, len(species))
+        scale = {"centre": centre, "factor": factor, "minimum": minimum, "maximum": maximum}
+        spec = architecture.common("bp", species, mass, e0)
+        spec |= bp.metadata(species, functions, hidden, activation, scale)
+        if baseline is not None:
+            spec["baseline"] = architecture.baseline_list(baseline)
+        shapes = {}
+        for symbol, own, widths in zip(species, spec["bp"]["functions"], hidden, strict=True):
+            shapes |= bp.tensor_shapes(symbol, len(own), widths)
+        architecture.check_size(shapes)
+        if weights is None:
+            tensors = bp.init_weights(np.random.default_rng(seed), shapes)
+        else:
+            tensors = bp.given_weights(weights, shapes, species)
         return cls({**spec, "code_version": __version__, **architecture.check_info(info or {})}, tensors)
 
     @classmethod
@@ -157,13 +199,16 @@ class Model:
     def _tensor_shapes(self):
         """{name: shape} in theta's order; a spec too odd for that is left to the core's checks."""
         shapes = {}
-        if self._spec.get("method") != "msr":
+        if self._spec.get("method") not in ("msr", "bp"):
             return shapes
         try:
             for s, symbol in enumerate(self._spec["species"]):
-                counts = self._spec["msr"]
                 hidden = self._spec["network"][s]["hidden"]
-                shapes |= msr.tensor_shapes(symbol, counts["n2"][s], counts["n3"][s], hidden)
+                if self.method == "bp":
+                    shapes |= bp.tensor_shapes(symbol, len(self._spec["bp"]["functions"][s]), hidden)
+                else:
+                    counts = self._spec["msr"]
+                    shapes |= msr.tensor_shapes(symbol, counts["n2"][s], counts["n3"][s], hidden)
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"model: metadata incomplete or of the wrong kind ({error})") from None
         architecture.check_size(shapes)
@@ -176,7 +221,7 @@ class Model:
 
     @property
     def method(self):
-        """ "msr", or "baseline" for a classical potential alone."""
+        """ "msr", "bp", or "baseline" for a classical potential alone."""
         return self._spec["method"]
 
     @property
@@ -396,10 +441,10 @@ class Model:
             "cutoff[A]": self.cutoff,
             "n_parameters": self.n_parameters,
         }
-        if self.method == "msr":
+        if self.method in ("msr", "bp"):
             network = self._spec["network"]
             about |= {
-                "msr": self._spec["msr"],
+                self.method: self._spec[self.method],
                 "n_fingerprints": self.n_fingerprints,
                 "hidden": [entry["hidden"] for entry in network],
                 "activation": [entry["activation"] for entry in network],
@@ -417,10 +462,15 @@ class Model:
         lines.append(f"parameters    {about['n_parameters']}")
         for s, symbol in enumerate(about["species"]):
             line = f"species {s:<2d}    {symbol:<2s}  {about['mass[amu]'][s]:g} amu, E0 {about['e0[eV]'][s]:.10g} eV"
-            if self.method == "msr":
+            if self.method in ("msr", "bp"):
                 widths = "-".join(map(str, [about["n_fingerprints"][s], *about["hidden"][s], 1]))
+            if self.method == "msr":
                 line += f", {sum(own['n2'][s])} pair + {sum(own['n3'][s])} triplet fingerprints, network {widths}"
+            if self.method == "bp":
+                line += f", network {widths}, {' '.join([*about['activation'][s], 'linear'])}"
             lines.append(line)
+            if self.method == "bp":
+                lines += [f"              {bp.describe(f)}" for f in about["bp"]["functions"][s]]
         for term in about["baseline"]:
             values = ", ".join(f"{key} {value:g}" for key, value in term.items() if key not in ("kind", "species"))
             lines.append(f"baseline      {term['kind']} {'-'.join(term.get('species', ['all pairs']))}: {values}")

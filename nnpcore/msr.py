@@ -6,7 +6,7 @@ import numpy as np
 
 from .validate import InputError
 
-CUTOFFS = ("cosine", "quintic")
+CUTOFFS = ("cosine", "septic")
 """Cutoff functions x(r) (csrc/math/cutoff.h)."""
 EXPONENTS = ("alpha", "triplet")
 """Tensors that hold exponents (alpha; a, b, beta), which the training regularises and the file format bounds."""

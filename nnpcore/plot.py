@@ -5,7 +5,7 @@ Every function returns a matplotlib Figure that belongs to no window; available(
 
 import numpy as np
 
-from .data import GPA
+from .units import GPA
 
 
 def available():

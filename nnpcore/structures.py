@@ -10,9 +10,7 @@ from itertools import permutations, product
 
 import numpy as np
 
-AMU_PER_A3 = 1.66053906660  # g/cm3 of 1 amu/A3 (CODATA 2018)
-GPA = 0.006241509074460763  # eV/A3 of 1 GPa
-
+from .units import AMU_PER_A3, GPA
 
 # ---- lattices -------------------------------------------------------------------------------
 
@@ -276,7 +274,7 @@ class _Enthalpy:
         self.x0 = np.array(positions, dtype=float).reshape(-1, 3)
         self.cell0 = np.array(cell, dtype=float).reshape(3, 3)
         self.modes = self.strains[vary]
-        self.pressure = pressure * GPA
+        self.pressure = pressure / GPA
         # a strain of 1 moves atoms by about this length: makes curvatures of both kinds of variables alike
         self.length = max(1.0, np.sqrt(len(self.x0)) * abs(np.linalg.det(self.cell0) / max(1, len(self.x0))) ** (1 / 3))
 
@@ -324,7 +322,7 @@ class _Enthalpy:
         worst = 0.0
         for components in self.modes:
             target = [stress[v] + (self.pressure if v < 3 else 0.0) for v in components]
-            worst = max(worst, abs(np.mean(target)) / GPA)
+            worst = max(worst, abs(np.mean(target)) * GPA)
         return np.abs(forces).max(initial=0.0), worst
 
 

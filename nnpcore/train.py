@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from . import checkpoint, config, data
+from . import bp, checkpoint, config, data
 from .elements import MASSES
 from .evaluate import Labels, by_config_type, format_table, predict
 from .model import Model, load
@@ -96,7 +96,11 @@ def moved(settings, base, folder):
     return msgspec.structs.replace(
         settings,
         data=msgspec.structs.replace(d, train=place(d.train), valid=place(d.valid), test=place(d.test)),
-        model=msgspec.structs.replace(m, init_from=place(m.init_from)),
+        model=msgspec.structs.replace(
+            m,
+            init_from=place(m.init_from),
+            functions=place(m.functions) if isinstance(m.functions, str) else m.functions,
+        ),
         train=msgspec.structs.replace(settings.train, folder="."),
     )
 
@@ -109,19 +113,18 @@ def build_model(settings, frames, base=Path()):
     species = data.species_of(frames) if m.species == "auto" else m.species
     for frame in frames:
         data.indices(frame, species)  # before E0 are fitted to atoms that the model does not have
-    model = Model.msr(
-        species=species,
-        rc=m.rc,
-        rc3=m.rc3,
-        n2=m.n2,
-        n3=m.n3,
-        hidden=m.hidden,
-        rs=m.rs,
-        cutoff=m.cutoff,
-        baseline=[_baseline(term) for term in m.baseline] + (core(frames, m.rc) if m.core else []) or None,
-        mass={s: m.mass.get(s, MASSES.get(s)) for s in species},
-        seed=settings.train.seed,
-    )
+    common = {
+        "species": species,
+        "hidden": m.hidden,
+        "baseline": [_baseline(term) for term in m.baseline] + (core(frames, m.rc) if m.core else []) or None,
+        "mass": {s: m.mass.get(s, MASSES.get(s)) for s in species},
+        "seed": settings.train.seed,
+    }
+    if m.method == "bp":
+        functions = bp.read_functions(base / m.functions) if isinstance(m.functions, str) else m.functions
+        model = Model.bp(functions=functions, activation=m.activation, **common)
+    else:
+        model = Model.msr(rc=m.rc, rc3=m.rc3, n2=m.n2, n3=m.n3, rs=m.rs, cutoff=m.cutoff, **common)
     if m.baseline:  # E0 are fitted to what it leaves: a network of zeros is the baseline alone (and a core is 0 here)
         energies = predict(model.replace(theta=np.zeros(model.n_parameters)), frames)[0]
         pairs = zip(frames, energies, strict=True)

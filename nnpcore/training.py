@@ -141,9 +141,7 @@ class Training:
         self.model, self.config, self.quiet = model, settings.check(), quiet
         self.train_frames, self.valid_frames = list(train_frames), list(valid_frames) or list(train_frames)
         self.hash = data.fingerprint(self.train_frames + list(valid_frames))
-        self.trainer = make_trainer(model, settings.train.threads, settings.train.precision)
-        for frame in self.train_frames + list(valid_frames):
-            initial.add_frame(self.trainer, model, frame)
+        self._fill_trainer(list(valid_frames))
         n, n_valid = len(self.train_frames), len(list(valid_frames))
         self.separate_validation = n_valid > 0
         self.valid_indices = np.arange(n, n + n_valid, dtype=np.int32) if n_valid else np.arange(n, dtype=np.int32)
@@ -171,14 +169,22 @@ class Training:
     def __exit__(self, *_):
         self.close()
 
+    def _fill_trainer(self, valid_frames):
+        settings = self.config.train
+        self.trainer = make_trainer(self.model, settings.threads, settings.precision)
+        for frame in self.train_frames + valid_frames:
+            initial.add_frame(self.trainer, self.model, frame)
+
     def initialise(self):
-        """Starting values that suit the training frames, for a new MSR model: nnpcore/initial.py."""
+        """Starting values that suit the training frames, for a new model: nnpcore/initial.py."""
         settings = self.config.train
 
         def empty(model):
             return make_trainer(model, settings.threads, settings.precision)
 
         self.model = initial.initialise(self.model, self.train_frames, settings.seed, empty)
+        if self.model.method == "bp":  # the scaling of the inputs is part of the architecture
+            self._fill_trainer(self.valid_frames if self.separate_validation else [])
         theta = np.array(self.model.theta, dtype=np.float64)
         self.state.theta, self.state.average, self.state.best = theta, theta.copy(), theta.copy()
 
@@ -456,6 +462,7 @@ class Training:
             raise config.ConfigError(f"{path}: cannot resume with another {', '.join(changed)}")
         if bytes(arrays["model"]) != self.model.to_bytes():
             self.model = type(self.model).from_bytes(bytes(arrays["model"]))
+            self._fill_trainer(self.valid_frames if self.separate_validation else [])
         self.state.restore(arrays, state["counters"])
         self._restore_metrics()
         if np.isfinite(self.state.best_score):

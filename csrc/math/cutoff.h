@@ -1,7 +1,7 @@
 /* cutoff.h - MSR's distance variable x(r).
  *
  *   x(r) = 1/2 [1 + cos(pi s)]                   cosine, as published      s = r/Rc < 1, else 0
- *        = 1 - 10 s^3 + 15 s^4 - 6 s^5           quintic: curvature continuous at Rc too
+ *        = 1 - 35 s^4 + 84 s^5 - 70 s^6 + 20 s^7  septic: three derivatives continuous at Rc
  *        = A/r + B r^30 + C               r < Rs (optional branch, 2-body only; value, slope and curvature
  *                                         continuous at Rs: nnp_short_range_coefficients)
  * Where the cosine ends, the curvature of the energy jumps, and every atom that crosses Rc in MD shifts the
@@ -23,13 +23,13 @@ NNP_FN void nnp_cutoff_cos(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr)
     *dx_dr = nnp_where(inside, c * (NNP_R(-1.57079632679489661923) / rc));
 }
 
-/* quintic = (1-s)^3 (1 + 3 s + 6 s^2), dx/dr = -30 s^2 (1-s)^2 / Rc */
-NNP_FN void nnp_cutoff_quintic(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr)
+/* septic = (1-s)^4 (1 + 4 s + 10 s^2 + 20 s^3), dx/dr = -140 s^3 (1-s)^3 / Rc */
+NNP_FN void nnp_cutoff_septic(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr)
 {
     const nnp_real inv = NNP_R(1.0) / rc;
     const nnp_vec s = nnp_min(r * inv, nnp_splat(NNP_R(1.0))), v = NNP_R(1.0) - s, v2 = v * v;
-    *x = v2 * v * (NNP_R(1.0) + s * (NNP_R(3.0) + NNP_R(6.0) * s));
-    *dx_dr = (NNP_R(-30.0) * inv) * (s * s) * v2;
+    *x = v2 * v2 * (NNP_R(1.0) + s * (NNP_R(4.0) + s * (NNP_R(10.0) + NNP_R(20.0) * s)));
+    *dx_dr = (NNP_R(-140.0) * inv) * (s * s * s) * (v2 * v);
 }
 
 typedef struct nnp_short_range {

@@ -18,6 +18,7 @@ pytest.importorskip("ase", reason="no ASE: pip install 'nnpcore[ase]'")
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.constraints import FixAtoms
 from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter, StrainFilter
 from ase.io import read, write
@@ -285,6 +286,41 @@ def test_a_failed_calculation_leaves_no_stale_numbers(rng):
     with pytest.raises(nnpcore.InputError):
         bad.get_stress()
     agree(atoms.get_forces(), case("msr3").model.compute(atoms.positions, s, TRICLINIC).forces, 1e-12)
+
+
+def test_a_failed_calculate_leaves_no_results(rng):
+    """Called as tools call it, without get_property()."""
+    atoms, _ = atoms_of("msr3", rng)
+    calc = atoms.calc
+    atoms.get_forces()
+    bad = atoms.copy()
+    bad.positions[4] = bad.positions[7]
+    with pytest.raises(nnpcore.InputError):
+        calc.calculate(bad, ["energy"], ["positions"])
+    assert calc.results == {}
+    with pytest.raises(nnpcore.InputError):
+        calc.get_property("energy", bad)
+
+
+def test_atoms_of_the_last_calculation(rng):
+    """calc.atoms is a copy of its own, with what was attached to the atoms at the time."""
+    atoms, _ = atoms_of("msr3", rng)
+    assert atoms.calc.atoms is None
+    atoms.set_momenta(rng.normal(size=(len(atoms), 3)))
+    atoms.set_constraint(FixAtoms([2]))
+    atoms.info["name"] = "first"
+    atoms.get_forces()
+    first, x = atoms.calc.atoms, atoms.positions.copy()
+    atoms.positions[0] += 0.1
+    atoms.info["name"] = "second"
+    atoms.get_potential_energy()
+    second = atoms.calc.atoms
+    assert np.array_equal(first.positions, x) and first.info["name"] == "first"
+    assert first.constraints[0].index == [2] and np.array_equal(first.get_momenta(), atoms.get_momenta())
+    assert second == atoms and second is not atoms and second.info["name"] == "second" and second.calc is None
+    assert atoms.calc.get_property("energy") == atoms.get_potential_energy()
+    atoms.calc.reset()
+    assert atoms.calc.atoms is None
 
 
 # ---- ASE's tools ----

@@ -235,15 +235,15 @@ def test_amalgamation_has_all_kernels(one_file):
 
 def test_amalgamation_keeps_names_apart(tmp_path):
     """What the renaming must get right, in small: statics, types, enumerators, macros, and members that stay."""
-    (tmp_path / "nnp_config.h").write_text("#ifndef C\n#define C\ntypedef NUMBER real;\n#endif\n")
+    (tmp_path / "nnp_config.h").write_text("#ifndef C\n#define C\ntypedef NUMBER nnp_real;\n#endif\n")
     (tmp_path / "nnpcore.h").write_text("#define NNP_VERSION_MAJOR 1\n#define NNP_VERSION_MINOR 2\n")
     (tmp_path / "shared.h").write_text("#ifndef S\n#define S\nstruct shared { int sum; };\n#endif\n")
     for name, number, factor in (("a", "float", 2), ("b", "double", 3)):
         (tmp_path / f"{name}.c").write_text(
             f'#define NUMBER {number}\n#include "nnp_config.h"\n#include "shared.h"\n#include "nnpcore.h"\n'
-            "enum { KIND = sizeof(real) };\n"
+            "enum { KIND = sizeof(nnp_real) };\n"
             "/* sum of sum */\n"
-            "typedef struct box { real value; int sum, box[KIND]; } box;\n"
+            "typedef struct box { nnp_real value; int sum, box[KIND]; } box;\n"
             f"static int sum(int x) {{ return {factor} * x; }}\n"
             f"int public_{name}(void);\n"
             f"int public_{name}(void)\n{{\n    struct shared s = {{.sum = 1}};\n    box b = {{0, 5, {{0}}}};\n"

@@ -7,7 +7,19 @@ import pytest
 from reference import loss as reference_loss
 from reference import msr
 from reference.loss import Frame, Loss
-from reference.systems import LJ_TERMS, MASKS, RS, SW_TERMS, TRICLINIC, ZBL_TERM, agree, msr_case, random_system, spec
+from reference.systems import (
+    LJ_TERMS,
+    MASKS,
+    RS,
+    SW_TERMS,
+    TRICLINIC,
+    ZBL_TERM,
+    agree,
+    bp_case,
+    msr_case,
+    random_system,
+    spec,
+)
 
 from nnpcore import _core, structures
 
@@ -18,6 +30,8 @@ MODELS = {
     "msr2-lj": (2, 0.0, tuple(LJ_TERMS)),
     "msr3": (3, 0.0, ()),
     "msr3-rs-zbl": (3, RS, (ZBL_TERM,)),
+    "bp1": (1, 0.0, ()),
+    "bp3-zbl": (3, 0.0, (ZBL_TERM,)),
 }
 
 
@@ -79,7 +93,8 @@ def gradient(t, theta, which, loss):
 @pytest.fixture(params=MODELS)
 def setup(request, rng):
     n_species, rs, terms = MODELS[request.param]
-    c = msr_case(n_species, rs, terms, seed=3)
+    bp = request.param.startswith("bp")
+    c = bp_case(n_species, seed=3, terms=terms) if bp else msr_case(n_species, rs, terms, seed=3)
     frames = frames_of(c.model, n_species, rng)
     return c, frames, trainer_of(c.model, frames)
 

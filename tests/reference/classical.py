@@ -1,4 +1,4 @@
-"""Stillinger-Weber, Lennard-Jones and ZBL; the switched ones go to zero with a quintic between two radii."""
+"""Stillinger-Weber, Lennard-Jones and ZBL; the switched ones go to zero with a septic between two radii."""
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def _sw_triplets(k, d, r, h, dh):
     return (pre * q * q * h[J] * h[K]).sum(), g
 
 
-def quintic(r, inner, outer):
+def septic(r, inner, outer):
     """S = 1 - 10 t^3 + 15 t^4 - 6 t^5, t = (r - inner)/(outer - inner), and dS/dr; 1 below inner, 0 beyond outer."""
     t = np.clip((r - inner) / (outer - inner), 0, 1)
     return 1 - 10 * t**3 + 15 * t**4 - 6 * t**5, -30 * t**2 * (1 - t) ** 2 / (outer - inner)
@@ -73,14 +73,14 @@ def lennard_jones(epsilon, sigma, switch_on, cutoff, between, positions, species
         mine = ((s == between[0]) & (t == between[1])) | ((s == between[1]) & (t == between[0]))
         x = (sigma / r) ** 6
         value, slope = 4 * epsilon * (x * x - x), 4 * epsilon * (-12 * x * x + 6 * x) / r
-        on, don = quintic(r, switch_on, cutoff)
+        on, don = septic(r, switch_on, cutoff)
         return mine * value * on, mine * (slope * on + value * don)
 
     return _pair_potential(phi, positions, species, cell, pbc, cutoff)
 
 
 def zbl(atomic_numbers, inner, outer, positions, species, cell=None, pbc=True):
-    """Universal screening (Ziegler, Biersack, Littmark 1985) times the quintic; atomic_numbers by species."""
+    """Universal screening (Ziegler, Biersack, Littmark 1985) times the septic; atomic_numbers by species."""
     z = np.asarray(atomic_numbers, dtype=float)
     weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])
     exponents = np.array([3.1998, 0.94229, 0.4029, 0.20162])
@@ -91,7 +91,7 @@ def zbl(atomic_numbers, inner, outer, positions, species, cell=None, pbc=True):
         screening, dscreening = terms.sum(axis=1), -(terms * exponents).sum(axis=1) / a
         pre = COULOMB * z[s] * z[t]
         value, slope = pre / r * screening, pre / r * (dscreening - screening / r)
-        on, don = quintic(r, inner, outer)
+        on, don = septic(r, inner, outer)
         return value * on, slope * on + value * don
 
     return _pair_potential(phi, positions, species, cell, pbc, outer)

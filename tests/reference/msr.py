@@ -82,8 +82,9 @@ def outer(r, rc, kind):
     if kind == "cosine":
         w = np.pi / rc
         return (1 + np.cos(w * r)) / 2, -w / 2 * np.sin(w * r), -w * w / 2 * np.cos(w * r)
-    s = np.polynomial.Polynomial([1, 0, 0, -10, 15, -6])
-    return s(r / rc), s.deriv(1)(r / rc) / rc, s.deriv(2)(r / rc) / rc**2
+    s = r / rc  # 1 - 35 s^4 + 84 s^5 - 70 s^6 + 20 s^7, in factors: its terms cancel near s = 1
+    value, v = (1 - s) ** 4 * (1 + 4 * s + 10 * s**2 + 20 * s**3), s * (1 - s)
+    return value, -140 * v**3 / rc, -420 * v**2 * (1 - 2 * s) / rc**2
 
 
 def short_range(rc, rs, kind="cosine"):

@@ -7,7 +7,7 @@ import numpy as np
 import nnpcore
 from nnpcore import structures
 
-from . import classical, msr
+from . import bp, classical, msr
 from .neighbors import Result
 
 SYMBOLS = ["O", "Si", "Ge"]
@@ -34,7 +34,7 @@ def spec(n_species, rs=0.0, uneven=True):
         n3 = [[(2 * s + c) % 3 for c in range(n_channels)] for s in range(n_species)]
     else:
         n2, n3 = [[2] * n_species] * n_species, [[2] * n_channels] * n_species
-    e0, cutoff = tuple(-1.5 - s for s in range(n_species)), "cosine" if n_species == 1 else "quintic"
+    e0, cutoff = tuple(-1.5 - s for s in range(n_species)), "cosine" if n_species == 1 else "septic"
     return msr.Spec(n_species, RC, RC3, n2, n3, hidden=(8, 6), rs=rs, e0=e0, cutoff=cutoff)
 
 
@@ -98,6 +98,81 @@ def msr_case(n_species, rs=0.0, terms=(), seed=0, uneven=True):
     return Case(model, reference, n_species)
 
 
+def bp_functions(symbols, centre):
+    """Symmetry functions of every type, every cutoff function and partner, more for some centres than for others."""
+
+    def gaussian(kind, k, **more):
+        # not the tanh cutoffs 0 (a jump at rc) and 2, 3 and 1 with an inner radius alone
+        cutoff = (1, 4, 5, 6, 7, 8, 1)[k % 7]
+        rc = RC if k % 3 else RC3
+        return {
+            "type": kind,
+            "rc": rc,
+            "cutoff": cutoff,
+            "alpha": (0.0, 0.2)[k % 2],
+            "rs": (0.0, 0.4)[k // 2 % 2],
+            **more,
+        }
+
+    out, k = [], centre
+    for a, t in enumerate(symbols):
+        for eta in (0.05, 0.8):
+            out.append(gaussian(2, k := k + 1, partners=[t], eta=eta))
+        out.append({"type": 20, "partners": [t], "r_low": -1.0, "r_high": RC, "subtype": "p4a" if a else "e"})
+        for u in symbols[a:]:
+            for kind in (3, 9):
+                k += 1
+                for zeta, sign in ((1.0, 1), (2.0, -1), (3.0, -1), (8.0, 1), (2.5, -1))[: 5 - 2 * centre]:
+                    more = {"partners": [u, t], "eta": 0.08, "lambda": sign, "zeta": zeta}
+                    out.append(gaussian(kind, k, **more))
+            window = {"r_low": 0.2, "theta_left": 20.0, "theta_right": 200.0, "subtype": "p3"}
+            out.append({"type": 21 + k % 2, "partners": [t, u], "r_high": RC3, **window})
+            for zeta, sign in ((1.0, 1), (1.0, -1), (4.0, -1), (3.0, 1))[: 4 - centre]:  # summed by moments
+                more = {"partners": [t, u], "eta": 0.11, "lambda": sign, "zeta": zeta, "rc": RC, "cutoff": 1}
+                out.append({"type": 9, "rs": 0.3 * a, "alpha": 0.0, **more})
+            for zeta, sign in ((1.0, 1), (2.0, -1), (2.0, 1)):
+                more = {"partners": [t, u], "eta": 0.05, "lambda": sign, "zeta": zeta, "rc": RC3, "cutoff": 6}
+                out.append({"type": 9, "rs": 0.0, "alpha": 0.0, **more})
+            for sign in (0.5, -1.0, 1.0):
+                out.append({"type": 9, "partners": [t, u], "eta": 0.2, "lambda": sign, "zeta": 1.0, "rc": RC3})
+            for eta in (0.02, 0.04, 0.1):  # exponentials that are products of one another
+                for zeta, sign in ((1.0, -1), (6.0, 1), (16.0, -1)):
+                    more = {"partners": [t, u], "eta": eta, "lambda": sign, "zeta": zeta, "rc": RC, "cutoff": 1}
+                    out.append({"type": 3, "rs": 0.0, "alpha": 0.0, **more})
+    out.append(gaussian(12, 1, eta=0.3))
+    out.append(gaussian(13, 0, eta=0.02, zeta=4.0, **{"lambda": 1}))
+    out.append({"type": 23, "r_low": 0.0, "r_high": RC, "subtype": "p2"})
+    for kind in (24, 25):
+        window = {"theta_left": -90.0, "theta_right": 110.0, "subtype": "p2a"}
+        out.append({"type": kind, "r_low": 0.0, "r_high": RC3, **window})
+    return out
+
+
+def bp_case(n_species, activation=("tanh", "softplus"), seed=0, terms=()):
+    """Behler-Parrinello with every type of function, inputs of the order of 1, moderate random weights."""
+    rng = np.random.default_rng([seed, n_species, 7])
+    symbols = SYMBOLS[:n_species]
+    functions = {symbol: bp_functions(symbols, s) for s, symbol in enumerate(symbols)}
+    model = nnpcore.Model.bp(
+        symbols,
+        functions,
+        hidden=(6, 5),
+        activation=list(activation),
+        e0=[-1.5 - s for s in range(n_species)],
+        centre={s: rng.uniform(0, 1, len(f)) for s, f in functions.items()},
+        factor={s: rng.uniform(0.2, 0.5, len(f)) / (100 if n_species > 1 else 10) for s, f in functions.items()},
+        baseline=list(terms) or None,
+    )
+    model.theta = rng.normal(0, 0.5, model.n_parameters)
+    metadata, tensors = model.metadata, model.tensors
+
+    def reference(x, s, cell=None, pbc=False):
+        out = bp.compute(metadata, tensors, x, s, cell, pbc)
+        return out + _classical(terms, x, s, cell, pbc) if terms else out
+
+    return Case(model, reference, n_species)
+
+
 def baseline_case(name):
     """A classical potential alone: "mW", "Si", "lj" (two species) or "zbl" (three)."""
     if name in ("mW", "Si"):
@@ -130,6 +205,8 @@ CASES = {
     "msr2-lj-sw": lambda: msr_case(2, 0.0, [*LJ_TERMS, SW_TERMS]),
     "msr3": lambda: msr_case(3),
     "msr3-even": lambda: msr_case(3, uneven=False),
+    "bp1": lambda: bp_case(1),
+    "bp3-zbl": lambda: bp_case(3, ("gaussian", "logistic"), terms=[ZBL_TERM]),
     "msr3-rs-zbl": lambda: msr_case(3, RS, [ZBL_TERM]),
 }
 _made = {}

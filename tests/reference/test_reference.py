@@ -100,7 +100,19 @@ def test_channels_count_unordered_pairs():
         assert all(msr.channel(n, u, t) == c for (t, u), c in formula.items())
 
 
-@pytest.mark.parametrize("kind", ["cosine", "quintic"])
+@pytest.mark.parametrize("kind", ["cosine", "septic"])
+def test_cutoff_functions_end_smoothly_and_have_their_derivatives(kind):
+    """Value and slope (septic: curvature too) vanish at rc; derivatives against central differences."""
+    value, slope, curvature = msr.outer(np.array([4.5]), 4.5, kind)
+    assert abs(value) < 1e-15 and abs(slope) < 1e-15 and (kind == "cosine" or abs(curvature) < 1e-15)
+    r, h = np.linspace(0.5, 4.4, 14), 1e-5
+    (up, dup, _), (down, ddown, _) = (msr.outer(r + d, 4.5, kind) for d in (h, -h))
+    _, slope, curvature = msr.outer(r, 4.5, kind)
+    np.testing.assert_allclose(slope, (up - down) / (2 * h), atol=1e-9)
+    np.testing.assert_allclose(curvature, (dup - ddown) / (2 * h), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "septic"])
 def test_short_range_branch_is_smooth(kind):
     r = 1.9 + np.array([-1e-6, 1e-6])
     x, dx = msr.switch(r, 4.5, 1.9, kind)

@@ -7,6 +7,7 @@ import pytest
 
 from nnpcore import data
 from nnpcore.data import DataError, Frame
+from nnpcore.units import GPA
 
 pytest.importorskip("ase")
 SHARED = Path(os.environ.get("NNPCORE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -85,9 +86,7 @@ def test_units(tmp_path):
     assert frame.energy == pytest.approx(27.211386245988)
     assert frame.positions[1, 0] == pytest.approx(1.5 * 0.529177210903)
     assert frame.forces[0, 0] == pytest.approx(0.25 * 51.4220674763, rel=1e-9)
-    assert frame.stress[0] == pytest.approx(
-        29421.02648438959 / data.GPA, rel=1e-6
-    )  # GPa in one atomic unit of pressure
+    assert frame.stress[0] == pytest.approx(29421.02648438959 / GPA, rel=1e-6)  # GPa in one atomic unit of pressure
     (frame,) = data.read_frames(path, units="kcal/mol")
     assert frame.energy == pytest.approx(0.0433641042418, rel=1e-11) and frame.positions[1, 0] == 1.5
     with pytest.raises(DataError, match="expected one of"):

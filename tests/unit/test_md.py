@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from nnpcore import _core, md_start
-from nnpcore.md import GPA, MD, Diverged
+from nnpcore.md import MD, Diverged
 from nnpcore.model import Model
 from nnpcore.sample import RDF
+from nnpcore.units import GPA
 from nnpcore.validate import InputError
 
 KB = 8.617333262e-5
@@ -235,6 +236,19 @@ def test_restart_goes_on_to_the_same_bits(ensemble):
     again.run(33)
     assert whole.n_builds > 2 and bits(again) == bits(whole)
     assert again.thermo()["conserved"] == whole.thermo()["conserved"]
+
+
+def test_a_state_whose_list_cannot_be_built():
+    """An error, and then the positions are the state's, not those of its list."""
+    md = water()
+    md.run(3)
+    kept = md.state
+    with pytest.raises(_core.NnpError, match="beyond"):
+        md.state = {**kept, "x_list": kept["x_list"] + [1e13, 0, 0]}
+    assert np.array_equal(md.positions, kept["x"]) and md.step == 3
+    md.run(2)
+    md.state = kept
+    assert bits(md) == {k: np.asarray(kept[k]).tobytes() for k in bits(md)}
 
 
 def test_chunks_and_looking_change_nothing():

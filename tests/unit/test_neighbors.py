@@ -314,6 +314,18 @@ def test_core_rejects_atoms_too_many_cells_away():
         neighbor_list("i", [[0, 0, 0], [1e11, 0, 0]], np.eye(3), True, 0.5)
 
 
+def test_images_of_an_oblique_cell_fit_an_int():
+    """The second vector is 10^6 of the first and a little more: images of the cell as given are large numbers."""
+    cell = np.array([[1, 0, 0], [1e6 - 3, 1.01, 0], [0, 0, 1e4]])
+    rows = 1.01 * np.arange(-199, 200)
+    for cutoff in (50.3, 200.3):
+        inside = rows[abs(rows) < cutoff]
+        expected = (2 * np.floor(np.sqrt(cutoff**2 - inside**2)) + 1).sum() - 1
+        assert build(np.zeros((1, 3)), cell, [True] * 3, cutoff).n_pairs == expected
+    with pytest.raises(_core.NnpError, match="periodic images"):
+        build(np.zeros((1, 3)), cell, [True] * 3, 3000.3)
+
+
 @pytest.mark.parametrize("cutoff", [0.0, -1.0, np.nan, np.inf])
 def test_core_rejects_cutoff(cutoff):
     with pytest.raises(_core.NnpError, match="cutoff"):

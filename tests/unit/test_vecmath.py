@@ -63,8 +63,8 @@ def test_tanh(library):
     assert float(np.abs(y - np.tanh(x)).max()) < library[2]
 
 
-@pytest.mark.parametrize("quintic", [False, True])
-def test_cutoff(library, quintic):
+@pytest.mark.parametrize("septic", [False, True])
+def test_cutoff(library, septic):
     """x(r) and dx/dr, and exact zeros from Rc on."""
     lib, kind, bound = library
     rc = kind(4.5)
@@ -73,13 +73,14 @@ def test_cutoff(library, quintic):
     pointer = np.ctypeslib.ndpointer(kind)
     real = ctypes.c_double if kind is np.float64 else ctypes.c_float
     lib.map_cutoff.argtypes = [ctypes.c_int, pointer, real, ctypes.c_int, pointer, pointer]
-    lib.map_cutoff(len(r), r, rc, quintic, x, dx)
+    lib.map_cutoff(len(r), r, rc, septic, x, dx)
     s = r.astype(np.longdouble) * (np.longdouble(np.pi) / np.longdouble(rc))
     inside = r < rc
     true, slope = 0.5 * (1 + np.cos(s)), -0.5 * (np.longdouble(np.pi) / np.longdouble(rc)) * np.sin(s)
-    if quintic:
+    if septic:
         s /= np.longdouble(np.pi)
-        true, slope = 1 - s**3 * (10 - s * (15 - 6 * s)), -30 * (s * (1 - s)) ** 2 / np.longdouble(rc)
+        true = 1 - s**4 * (35 - s * (84 - s * (70 - 20 * s)))
+        slope = -140 * (s * (1 - s)) ** 3 / np.longdouble(rc)
     assert float(np.abs(x - true)[inside].max()) < bound
     assert float(np.abs(dx - slope)[inside].max()) < bound
     assert not x[~inside].any() and not dx[~inside].any()

@@ -17,11 +17,11 @@ MAP(map_exp2, nnp_exp2)
 MAP(map_log, nnp_log)
 MAP(map_tanh, nnp_tanh)
 
-void map_cutoff(int n, const nnp_real* r, nnp_real rc, int quintic, nnp_real* x, nnp_real* dx)
+void map_cutoff(int n, const nnp_real* r, nnp_real rc, int septic, nnp_real* x, nnp_real* dx)
 {
     for (int i = 0; i < n; ++i) {
         nnp_vec a, b;
-        (quintic ? nnp_cutoff_quintic : nnp_cutoff_cos)(nnp_splat(r[i]), rc, &a, &b);
+        (septic ? nnp_cutoff_septic : nnp_cutoff_cos)(nnp_splat(r[i]), rc, &a, &b);
         x[i] = a[0];
         dx[i] = b[0];
     }
