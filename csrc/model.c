@@ -33,6 +33,8 @@ nnp_model* nnp_model_new(int method, int n_species)
     int failed = 0;
     nnp_model* m = zeroed(1, sizeof *m, &failed);
     if (!m) return NULL;
+    m->n_holders = zeroed(1, sizeof *m->n_holders, &failed);
+    if (m->n_holders) *m->n_holders = 1;
     m->method = method;
     m->n_species = n_species;
     m->species = zeroed(n_species, sizeof *m->species, &failed);
@@ -56,9 +58,16 @@ nnp_model* nnp_model_new(int method, int n_species)
     return NULL;
 }
 
+const nnp_model* nnp_model_hold(const nnp_model* m)
+{
+    __atomic_add_fetch(m->n_holders, 1, __ATOMIC_RELAXED);
+    return m;
+}
+
 void nnp_model_free(nnp_model* m)
 {
-    if (!m) return;
+    if (!m || (m->n_holders && __atomic_sub_fetch(m->n_holders, 1, __ATOMIC_ACQ_REL) > 0)) return;
+    nnp_free(m->n_holders);
     for (int s = 0; m->msr && s < m->n_species; s++) {
         nnp_free(m->msr[s].n2);
         nnp_free(m->msr[s].n3);

@@ -99,8 +99,13 @@ struct nnp_model {
     int n_baseline;
     nnp_baseline* baseline;
     int64_t n_parameters;
-    double* theta; /* [n_parameters] */
+    double* theta;  /* [n_parameters] */
+    int* n_holders; /* [1] the caller and every workspace and trainer; changed atomically, apart from all
+                       else, so that a copy of the struct races with nobody */
 };
+
+/* One more holder: each calls nnp_model_free() once, the last one's frees. Returns model. */
+const nnp_model* nnp_model_hold(const nnp_model* model);
 
 static inline int nnp_n_channels(int n_species) { return n_species * (n_species + 1) / 2; }
 static inline int nnp_channel(int n_species, int t, int u) /* t <= u */

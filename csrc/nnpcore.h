@@ -82,7 +82,9 @@ NNP_API int nnp_model_load(const char* path, nnp_model** out);
 /* The same from memory, for hosts whose rank 0 reads the file and broadcasts it. */
 NNP_API int nnp_model_parse(const void* data, size_t size, nnp_model** out);
 
-/* NULL is allowed. */
+/* Gives the caller's hold up; NULL is allowed. Workspaces, trainers and nnp_md hold their model themselves,
+ * so that a host may free the model first: it lives until the last of them is freed, and until then the
+ * pointer is still good for nnp_compute*() with them. */
 NNP_API void nnp_model_free(nnp_model* model);
 
 NNP_API double nnp_model_cutoff(const nnp_model* model); /* largest cutoff radius, Angstrom */
@@ -111,7 +113,7 @@ typedef struct nnp_options {
 
 NNP_API void nnp_default_options(nnp_options* options);
 
-/* options may be NULL for the defaults. The model must outlive the workspace. */
+/* options may be NULL for the defaults. The workspace keeps the model alive. */
 NNP_API int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out);
 NNP_API void nnp_workspace_free(nnp_workspace* work);
 
@@ -264,7 +266,7 @@ typedef struct nnp_thermo {
     double volume, pressure, stress[6];
 } nnp_thermo;
 
-/* options: threads, precision, skin (0: 1 A). The model must outlive the nnp_md. */
+/* options: threads, precision, skin (0: 1 A). The nnp_md keeps the model alive. */
 NNP_API int nnp_md_new(const nnp_model* model, const nnp_options* options, const nnp_md_system* system,
                        const nnp_md_options* md_options, nnp_md** out);
 NNP_API void nnp_md_free(nnp_md* md);

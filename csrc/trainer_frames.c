@@ -28,7 +28,7 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     if (!k) return NNP_ERR_ARGUMENT;
     nnp_trainer* const t = (nnp_trainer*)calloc(1, sizeof *t);
     if (!t) return nnp_fail(NNP_ERR_MEMORY, "out of memory: trainer");
-    t->owner = model;
+    t->owner = nnp_model_hold(model);
     t->model = *model;
     t->model.n_baseline = 0;
     t->k = k;
@@ -56,6 +56,7 @@ void nnp_trainer_free(nnp_trainer* t)
     nnp_free(t->force);
     nnp_free(t->virial);
     nnp_free(t->lambda);
+    nnp_model_free((nnp_model*)t->owner);
     free(t);
 }
 

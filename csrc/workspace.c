@@ -40,7 +40,7 @@ int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_wo
     if (!k) return NNP_ERR_ARGUMENT;
     nnp_workspace* const w = (nnp_workspace*)calloc(1, sizeof *w);
     if (!w) return nnp_fail(NNP_ERR_MEMORY, "out of memory: workspace");
-    w->model = model;
+    w->model = nnp_model_hold(model);
     w->options = *options;
     w->k = k;
     w->n_threads = nnp_thread_count(options->n_threads);
@@ -60,6 +60,7 @@ int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_wo
 void nnp_workspace_free(nnp_workspace* w)
 {
     if (!w) return;
+    nnp_model_free((nnp_model*)w->model);
     nnp_neigh_clear(&w->list);
     nnp_plan_clear(&w->plan);
     nnp_free(w->packed);

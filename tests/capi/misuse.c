@@ -218,6 +218,49 @@ static void nulls(const nnp_model* a)
     nnp_neighbor_list_free(NULL);
 }
 
+/* ---- the model freed too early ---- */
+
+static void* use_and_free(void* argument)
+{
+    nnp_workspace_free((nnp_workspace*)argument);
+    return NULL;
+}
+
+/* Workspaces, dynamics and trainers keep a model that its host has freed, whatever the order of what follows.
+ */
+static void early_free(const char* path)
+{
+    for (int order = 0; order < 4; ++order) {
+        nnp_model* model = NULL;
+        nnp_workspace *first = NULL, *second = NULL;
+        nnp_md* md = NULL;
+        nnp_md_options o;
+        nnp_trainer* trainer = NULL;
+        pthread_t thread;
+        const double energy = -1;
+        const nnp_labels labels = {&energy, NULL, NULL, 1};
+        const nnp_md_system system = {N, species, x[0], NULL, NULL, cell, NULL};
+        nnp_md_default_options(&o);
+        CHECK(nnp_model_load(path, &model) == NNP_OK);
+        CHECK(nnp_workspace_new(model, NULL, &first) == NNP_OK &&
+              nnp_workspace_new(model, NULL, &second) == NNP_OK);
+        CHECK(nnp_md_new(model, NULL, &system, &o, &md) == NNP_OK);
+        if (nnp_model_n_parameters(model)) CHECK(nnp_trainer_new(model, NULL, &trainer) == NNP_OK);
+        const output before = compute(model, first);
+        nnp_model_free(model); /* the pointer is still good for what holds the model */
+        CHECK(pthread_create(&thread, NULL, use_and_free, order % 2 ? first : second) == 0);
+        const output after = compute(model, order % 2 ? second : first);
+        CHECK(memcmp(&before, &after, sizeof after) == 0);
+        pthread_join(thread, NULL);
+        if (order < 2) nnp_workspace_free(order % 2 ? second : first);
+        CHECK(nnp_md_run(md, 2, NULL) == NNP_OK);
+        nnp_md_free(md);
+        if (trainer) CHECK(nnp_trainer_add(trainer, N, species, x[0], cell, NULL, &labels) == NNP_OK);
+        nnp_trainer_free(trainer);
+        if (order >= 2) nnp_workspace_free(order % 2 ? second : first);
+    }
+}
+
 int main(int argc, char** argv)
 {
     nnp_model *a = NULL, *b = NULL;
@@ -231,6 +274,7 @@ int main(int argc, char** argv)
     wrong_sizes(a, wa);
     wrong_lists(a, wa);
     nulls(a);
+    early_free(argv[1]);
     nnp_workspace_free(wb);
     nnp_workspace_free(wa);
     nnp_model_free(b);
