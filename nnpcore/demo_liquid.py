@@ -41,6 +41,7 @@ STATE_POINTS = (
     StatePoint(1.22, 270.9, trained=False),
 )
 TRAINED = tuple(p for p in STATE_POINTS if p.trained)
+HOT = 800.0  # K, of a few training frames: molecules come as near to each other as they do in a liquid of 1.3 g/cm3
 WARM = 270.9  # K: where a liquid flows fast enough to forget its melt
 
 
@@ -126,14 +127,20 @@ def settle(simulation, point, steps):
 def training_frames(model, n, point, plan, seed):
     """plan.frames labelled frames of n molecules: (frames, fraction of ice-like molecules at the end).
 
-    They lie plan.stride steps of 5 fs apart, four times that at temperatures where the liquid is slow.
+    They lie plan.stride steps of 5 fs apart, four times that at temperatures where the liquid is slow. One more in
+    twenty, at HOT, shows the network molecules closer than they come at the point's temperature: they will in a denser
+    liquid, and what a network makes of them unseen may be a hole that they fall into.
     """
     slow = point.temperature < WARM
     positions, cell = melt(model, n, point, seed)
-    options = dict(temperature=WARM, ensemble="bussi", tau=100.0, dt=5.0, seed=stream(seed, "sample"))
+    options = dict(temperature=HOT, ensemble="bussi", tau=100.0, dt=5.0, seed=stream(seed, "sample"))
     simulation = MD(model, positions, SYMBOL, cell, threads=1, **options)
-    settle(simulation, point, plan.settle * (4 if slow else 1))
     frames = []
+    for k in range(-(-plan.frames // 20)):
+        simulation.run(plan.stride)
+        frames.append(labelled(model, simulation.positions, cell, point, f"hot {k}"))
+    simulation.set(temperature=WARM)
+    settle(simulation, point, plan.settle * (4 if slow else 1))
     for k in range(plan.frames):
         check_stop()
         simulation.run(plan.stride * (4 if slow else 1))
