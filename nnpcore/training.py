@@ -117,6 +117,10 @@ EXPONENT_LIMIT = 25.0
 not feel may wander there; nothing pulls it back from below."""
 
 
+WEIGHT_LIMIT = 1e9
+"""Weights of a network that learns are of the order of 1: far beyond, tanh has saturated and hides a runaway loss."""
+
+
 def bound_penalty(theta, exponents, bound, weight):
     """(R, dR/dtheta [P]) of R = weight sum max(0, phi - bound)^2 over the exponents phi; exponents is a mask [P]."""
     excess = np.where(exponents, np.maximum(theta - bound, 0.0), 0.0)
@@ -246,6 +250,10 @@ class Training:
         if not (np.isfinite(terms).all() and np.isfinite(grad).all()):
             self._diverged(chosen, f"loss {terms[0]}")
         theta = s.optimizer.update(s.theta, clip(grad, c.optimizer.clip), self.lr)
+        largest = np.abs(theta[~self.exponents]).max(initial=0.0)
+        if not largest < WEIGHT_LIMIT:
+            s.optimizer.step -= 1  # not taken
+            self._diverged(chosen, f"a weight of {largest:.3g}")
         s.theta = np.clip(theta, -self.reach, self.reach)
         if c.train.ema > 0:
             # the usual warm-up of the decay: an average over the first steps should not remember the start
