@@ -205,7 +205,7 @@ CHANGES = [  # keys of the document, value (... for none), what the error names
     ("schema", 0, "'schema'", FORMAT),
     ("schema", "1", "'schema'", FORMAT),
     ("schema", ..., "'schema' is missing", FORMAT),
-    ("method", "bp", "'method'", FORMAT),
+    ("method", "gap", "'method'", FORMAT),
     ("method", None, "'method'", FORMAT),
     ("units", "Ry Bohr", "'units'", FORMAT),
     ("units", ..., "'units' is missing", FORMAT),
