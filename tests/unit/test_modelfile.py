@@ -251,7 +251,7 @@ CHANGES = [  # keys of the document, value (... for none), what the error names
     ("network", [{"hidden": [1] * 16, "activation": ["tanh"] * 16}], "'hidden'", FORMAT),
     ("network", [{"hidden": [65536] * 15, "activation": ["tanh"] * 15}], "shape", FORMAT),
     ("network", [{"hidden": [2], "activation": []}], "'activation' has 0", FORMAT),
-    ("network", [{"hidden": [2], "activation": ["relu"]}], "'activation'", FORMAT),
+    ("network", [{"hidden": [2], "activation": ["swish"]}], "'activation'", FORMAT),
     ("network", [{"hidden": [3], "activation": ["tanh"]}], "tensor 'net.Si.0.weight': shape", FORMAT),
     ("network", [{"hidden": [2, 2], "activation": ["tanh"] * 2}], "shape", FORMAT),
     ("baseline", {}, "'baseline'", FORMAT),
