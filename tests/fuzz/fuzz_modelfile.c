@@ -48,9 +48,16 @@ static void check_model(const nnp_model* m)
     int64_t next = 0;
     for (int s = 0; s < m->n_species; s++) {
         demand(m->atomic_number[s] >= 1 && m->atomic_number[s] <= 118, "atomic number");
-        if (!m->msr) continue;
+        if (!m->net) continue;
         const nnp_net* net = &m->net[s];
-        demand(m->msr[s].alpha == next && net->width[0] == m->msr[s].n_fingerprints, "layout");
+        demand((m->msr ? m->msr[s].alpha : net->weight[0]) == next && net->width[0] == nnp_n_inputs(m, s),
+               "layout");
+        for (int k = 0; m->bp && k < m->bp[s].n_functions; k++) {
+            const nnp_bp_spec* f = &m->bp[s].spec[k];
+            demand(f->rc > 0 && f->rc <= m->cutoff, "cutoff of a function");
+            demand(isfinite(m->bp[s].centre[k]) && isfinite(m->bp[s].factor[k]), "scaling");
+            demand(f->partner[0] < m->n_species && f->partner[1] < m->n_species, "partners");
+        }
         demand(net->n_layers >= 1 && net->width[net->n_layers] == 1, "layers");
         next = net->bias[net->n_layers - 1] + 1;
     }

@@ -6,12 +6,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from reference.systems import bp_case
 
 import nnpcore as nnp
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ["tests/fuzz/fuzz_modelfile.c"] + [
-    f"csrc/{name}.c" for name in ("model", "modelfile", "modelmeta", "json", "error")
+    f"csrc/{name}.c" for name in ("model", "modelfile", "modelmeta", "bp", "bp_rows", "bpmeta", "json", "error")
+]
+BP_FUNCTIONS = [
+    {"type": 2, "partners": ["O"], "eta": 0.4, "rc": 4.0},
+    {"type": 3, "partners": ["O", "O"], "eta": 0.1, "lambda": 1, "zeta": 2.5, "rc": 4.0},
+    {"type": 9, "partners": ["O", "O"], "eta": 0.1, "lambda": -1, "zeta": 16, "rc": 4.0},
+    {"type": 25, "r_low": 0.5, "r_high": 4.0, "theta_left": 0, "theta_right": 90, "subtype": "p2"},
 ]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
@@ -50,6 +57,8 @@ def test_mutants_and_failing_allocations(tmp_path):
         "msr": nnp.Model.msr(["Si"], 5.0, 4.0, n2=2, n3=1, hidden=(2,)),
         "sw": nnp.Model.stillinger_weber("mW"),
         "msr+zbl": nnp.Model.msr(["Ge", "Te"], baseline=nnp.Model.zbl(["Ge", "Te"], 0.5, 1.0), **ge_te),
+        "bp": nnp.Model.bp(["O"], BP_FUNCTIONS, hidden=(2,), minimum=[[0.0] * 4], maximum=[[1.0] * 4]),
+        "bp3": bp_case(3).model,
         "lj": nnp.Model.lennard_jones(["Ar", "Kr"], 0.01, 3.4, 8.0),
     }
     for name, model in seeds.items():
