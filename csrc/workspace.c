@@ -7,6 +7,7 @@
 
 void nnp_default_options(nnp_options* options)
 {
+    if (!options) return;
     options->size = sizeof *options;
     options->n_threads = 0;
     options->precision = NNP_F64;
