@@ -88,6 +88,22 @@ NNP_FN nnp_vec nnp_rsqrt(nnp_vec a)
 #endif
 }
 
+/* 1/a of a normal a whose inverse is normal too, to one rounding and a half, likewise */
+NNP_FN nnp_vec nnp_inverse(nnp_vec a)
+{
+#if NNP_ISA == 2 && NNP_REAL_BITS == 64
+    return 1.0 / a;
+#elif NNP_ISA == 2
+    const nnp_vec y = (nnp_vec)_mm512_rcp14_ps((__m512)a);
+    return y + y * (1.0f - a * y);
+#elif NNP_ISA == 1 && NNP_REAL_BITS == 32
+    const nnp_vec y = (nnp_vec)_mm256_rcp_ps((__m256)a);
+    return y + y * (1.0f - a * y);
+#else
+    return NNP_R(1.0) / a;
+#endif
+}
+
 NNP_FN double nnp_lane_sum(nnp_vec a)
 {
     double s = 0;
