@@ -1,6 +1,6 @@
 """Energy and forces of MSR networks of other shapes: time an atom, and how near to the processor's peak they run.
 
-    python bench/bench_shapes.py [--molecules 8000] [--threads 1] [--runs 5] [--json FILE]
+    python bench/bench_shapes.py [--molecules 8000] [--threads 1] [--runs 5] [--only TEXT] [--json FILE]
 
 Liquid mW water with a list at hand, random weights; with several species its atoms take them in turn. A + B are the
 fingerprints of a centre: A/S for each of S partner species, B/(S (S+1)/2) for each pair of them, or as near as whole
@@ -84,6 +84,7 @@ def main():
     parser.add_argument("--molecules", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default="", metavar="TEXT", help="shapes with this in their names")
     parser.add_argument("--cutoff", choices=["cosine", "smooth"], default="cosine")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -98,7 +99,7 @@ def main():
         "rows": [],
     }
     print(f"{result['machine']}, {result['isa']}, load {result['load_average'][0]:.2f}, {options.threads} threads")
-    for name in SHAPES:
+    for name in (s for s in SHAPES if options.only in s):
         rows = list(shape_rows(name, system, options, native))
         result["rows"] += rows
         text = "   ".join(
