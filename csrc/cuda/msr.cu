@@ -77,8 +77,8 @@ NNP_FN void pairs_forward(const nnp_team* m, const int n, int t, const nnp_real*
         }
 }
 
-/* F3 of n fingerprints abb [n][3] of channel (t, u): 1/2 sum_j (A_j P_j + B_j Q_j) over j of species t; half of it
- * where u is t, as each pair is met twice. */
+/* F3 of n fingerprints abb [n][3] of channel (t, u): 1/2 sum_j (A_j P_j + B_j Q_j) over j of species t; half
+ * of it where u is t, as each pair is met twice. */
 NNP_FN void triplets_forward(const nnp_team* m, const int n, int t, int u, const nnp_real* abb, nnp_real* s)
 {
     const nnp_real half = t == u ? NNP_R(0.25) : NNP_R(0.5);
@@ -111,12 +111,14 @@ NNP_FN void triplets_forward(const nnp_team* m, const int n, int t, int u, const
 
 NNP_KERNEL nnp_msr_inputs(int n_places, const int* NNP_RESTRICT rows, int n, const double* NNP_RESTRICT x,
                           const int64_t* NNP_RESTRICT first, const int* NNP_RESTRICT index,
-                          const int* NNP_RESTRICT segment, int capacity, nnp_msr_range range,
-                          nnp_msr_centre centre, const int* NNP_RESTRICT channels,
-                          const nnp_real* NNP_RESTRICT theta, nnp_real clash, nnp_real* NNP_RESTRICT inputs,
-                          nnp_real* NNP_RESTRICT slope, int* NNP_RESTRICT status)
+                          const int* NNP_RESTRICT segment, int capacity, const int* NNP_RESTRICT layout,
+                          const nnp_real* NNP_RESTRICT geometry, const nnp_real* NNP_RESTRICT theta,
+                          nnp_real clash, nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT slope,
+                          int* NNP_RESTRICT status)
 {
     NNP_DYN_SHARED(unsigned char, shared);
+    const nnp_msr_range range = msr_range(layout, geometry);
+    const nnp_msr_centre centre = msr_centre(layout);
     const nnp_list list = {x, first, index, segment, n};
     const nnp_team m = msr_team(shared, &list, rows, n_places, capacity, &centre);
     inputs_stage(&m, &list, &range, centre.n_species, clash, status);
@@ -124,7 +126,7 @@ NNP_KERNEL nnp_msr_inputs(int n_places, const int* NNP_RESTRICT rows, int n, con
     nnp_real s[NNP_MSR_CHUNK];
     nnp_real *g = inputs + m.place, *d = slope + m.place;
     for (int t = 0; t < centre.n_species; ++t)
-        for (int left = channels[t], part; left > 0; left -= part) {
+        for (int left = centre.n2[t], part; left > 0; left -= part) {
             part = msr_chunk(left);
 #define CALL(c)                                                                                              \
     pairs_forward(&m, c, t, alpha, s);                                                                       \
@@ -136,7 +138,7 @@ NNP_KERNEL nnp_msr_inputs(int n_places, const int* NNP_RESTRICT rows, int n, con
             g += (int64_t)part * n_places;
             d += (int64_t)part * n_places;
         }
-    const int* n3 = channels + centre.n_species;
+    const int* n3 = centre.n3;
     for (int t = 0; t < centre.n_species; ++t)
         for (int u = t; u < centre.n_species; ++u, ++n3)
             for (int left = *n3, part; left > 0; left -= part) {
@@ -162,7 +164,8 @@ typedef struct nnp_msr_out {
     int add;
 } nnp_msr_out;
 
-NNP_FN void gradient_store(const nnp_team* m, const nnp_msr_out* out, int k, nnp_real x, nnp_real y, nnp_real z)
+NNP_FN void gradient_store(const nnp_team* m, const nnp_msr_out* out, int k, nnp_real x, nnp_real y,
+                           nnp_real z)
 {
     nnp_real* const g = out->g + m->base + NNP_SLICE * (int64_t)k;
     const int64_t n = out->entries;
@@ -220,9 +223,10 @@ NNP_FN void gradient_stage(const nnp_team* m, const nnp_list* list, const nnp_ms
     __syncwarp();
 }
 
-/* dE/d(y, w)_j of species t's neighbours through n fingerprints of channel (t, u). With p = A_j B_k, q = B_j A_k, all
- * times dE/dF: dE/dT = 1/2 (e + beta h)(p + q), dE/dy_j through A and B: 1/2 h (a p + b q). */
-NNP_FN void triplets_backward(const nnp_team* m, const int n, int t, int u, const nnp_real* abb, const nnp_real* d)
+/* dE/d(y, w)_j of species t's neighbours through n fingerprints of channel (t, u). With p = A_j B_k, q = B_j
+ * A_k, all times dE/dF: dE/dT = 1/2 (e + beta h)(p + q), dE/dy_j through A and B: 1/2 h (a p + b q). */
+NNP_FN void triplets_backward(const nnp_team* m, const int n, int t, int u, const nnp_real* abb,
+                              const nnp_real* d)
 {
     const int begin = msr_near_begin(m, u), end = m->near_end[u];
     nnp_real a[NNP_MSR_CHUNK], b[NNP_MSR_CHUNK], beta[NNP_MSR_CHUNK], half[NNP_MSR_CHUNK];
@@ -289,13 +293,14 @@ NNP_FN void near_backward(const nnp_team* m, const nnp_list* list, const nnp_msr
 
 NNP_KERNEL nnp_msr_gradient(int n_places, const int* NNP_RESTRICT rows, int n, const double* NNP_RESTRICT x,
                             const int64_t* NNP_RESTRICT first, const int* NNP_RESTRICT index,
-                            const int* NNP_RESTRICT segment, int capacity, nnp_msr_range range,
-                            nnp_msr_centre centre, const int* NNP_RESTRICT channels,
-                            const nnp_real* NNP_RESTRICT theta, const nnp_real* NNP_RESTRICT de_dg,
-                            const nnp_real* NNP_RESTRICT slope, int64_t entries, nnp_real* NNP_RESTRICT gradient,
-                            int add)
+                            const int* NNP_RESTRICT segment, int capacity, const int* NNP_RESTRICT layout,
+                            const nnp_real* NNP_RESTRICT geometry, const nnp_real* NNP_RESTRICT theta,
+                            const nnp_real* NNP_RESTRICT de_dg, const nnp_real* NNP_RESTRICT slope,
+                            int64_t entries, nnp_real* NNP_RESTRICT gradient, int add)
 {
     NNP_DYN_SHARED(unsigned char, shared);
+    const nnp_msr_range range = msr_range(layout, geometry);
+    const nnp_msr_centre centre = msr_centre(layout);
     const nnp_list list = {x, first, index, segment, n};
     const nnp_team m = msr_team(shared, &list, rows, n_places, capacity, &centre);
     const nnp_msr_out out = {gradient, entries, add};
@@ -304,9 +309,9 @@ NNP_KERNEL nnp_msr_gradient(int n_places, const int* NNP_RESTRICT rows, int n, c
         m.d[f] = m.row < 0 ? NNP_R(0.0) : de_dg[p] * slope[p];
     }
     __syncwarp();
-    gradient_stage(&m, &list, &range, centre.n_species, channels, theta + centre.alpha, &out);
+    gradient_stage(&m, &list, &range, centre.n_species, centre.n2, theta + centre.alpha, &out);
     const nnp_real *abb = theta + centre.triplet, *d = m.d + centre.n_pair;
-    const int* n3 = channels + centre.n_species;
+    const int* n3 = centre.n3;
     for (int t = 0; t < centre.n_species; ++t)
         for (int u = t; u < centre.n_species; ++u, ++n3)
             for (int left = *n3, part; left > 0; left -= part) {

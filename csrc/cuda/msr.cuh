@@ -15,7 +15,7 @@
 #include "../nnp_kinds.h"
 #include "common.cuh"
 
-#define NNP_MSR_CHUNK 5 /* fingerprints at a time, in registers */
+#define NNP_MSR_CHUNK  5 /* fingerprints at a time, in registers */
 #define NNP_WHOLE_WARP 0xffffffffu
 
 /* Cutoffs of the model; rs 0: no short-range branch. */
@@ -24,11 +24,40 @@ typedef struct nnp_msr_range {
     int kind; /* NNP_CUTOFF_ */
 } nnp_msr_range;
 
-/* Centre species: offsets into theta, fingerprints. channels is [S] n2, then [S(S+1)/2] n3. */
+/* Centre species: offsets into theta, fingerprints by channel. */
 typedef struct nnp_msr_centre {
     int n_species, n_fingerprints, n_pair; /* n_pair: of 2-body fingerprints, which come first */
     int alpha, triplet, mu;
+    const int *n2, *n3; /* [S], [S(S+1)/2] */
 } nnp_msr_centre;
+
+/* layout: cutoff kind, the six numbers above, n2, n3; geometry: rc, rc3, rs, a, b, c. */
+NNP_FN nnp_msr_range msr_range(const int* layout, const nnp_real* geometry)
+{
+    nnp_msr_range r;
+    r.rc = geometry[0];
+    r.rc3 = geometry[1];
+    r.rs = geometry[2];
+    r.a = geometry[3];
+    r.b = geometry[4];
+    r.c = geometry[5];
+    r.kind = layout[0];
+    return r;
+}
+
+NNP_FN nnp_msr_centre msr_centre(const int* layout)
+{
+    nnp_msr_centre c;
+    c.n_species = layout[1];
+    c.n_fingerprints = layout[2];
+    c.n_pair = layout[3];
+    c.alpha = layout[4];
+    c.triplet = layout[5];
+    c.mu = layout[6];
+    c.n2 = layout + 7;
+    c.n3 = c.n2 + c.n_species;
+    return c;
+}
 
 typedef struct __align__(2 * sizeof(nnp_real)) nnp_two {
     nnp_real a, b;
@@ -40,10 +69,10 @@ typedef struct __align__(16) nnp_four {
 
 /* Atoms and their list: nnpcore/gpu/system.py. */
 typedef struct nnp_list {
-    const double* x;    /* [n_total][4] */
+    const double* x;      /* [n_total][4] */
     const int64_t* first; /* [slices + 1] */
-    const int* index;   /* entries */
-    const int* segment; /* [S][n] */
+    const int* index;     /* entries */
+    const int* segment;   /* [S][n] */
     int n;
 } nnp_list;
 
@@ -68,12 +97,13 @@ typedef struct nnp_team {
 NNP_FN int msr_team_bytes(int capacity, int n_fingerprints, int n_species)
 {
     const int real = (int)sizeof(nnp_real);
-    const int bytes = real * ((10 + 2 * NNP_MSR_CHUNK) * capacity + n_fingerprints) + 4 * (capacity + 2 * n_species);
+    const int bytes =
+        real * ((10 + 2 * NNP_MSR_CHUNK) * capacity + n_fingerprints) + 4 * (capacity + 2 * n_species);
     return (bytes + 127) / 128 * 128 + 32;
 }
 
-NNP_FN nnp_team msr_team(unsigned char* shared, const nnp_list* list, const int* rows, int n_places, int capacity,
-                         const nnp_msr_centre* c)
+NNP_FN nnp_team msr_team(unsigned char* shared, const nnp_list* list, const int* rows, int n_places,
+                         int capacity, const nnp_msr_centre* c)
 {
     nnp_team m;
     m.lane = (int)threadIdx.x;
@@ -173,7 +203,8 @@ NNP_FN nnp_four msr_four(nnp_real y, const nnp_bond* b)
     return v;
 }
 
-/* Place of this thread's item among the team's, by lane, and how many there are. All threads of the warp call. */
+/* Place of this thread's item among the team's, by lane, and how many there are. All threads of the warp
+ * call. */
 NNP_FN int msr_rank(const nnp_team* m, bool mine, int* total)
 {
     const unsigned all = __ballot_sync(NNP_WHOLE_WARP, mine);
@@ -183,7 +214,8 @@ NNP_FN int msr_rank(const nnp_team* m, bool mine, int* total)
     return __popc(lanes & ((1u << m->lane) - 1u));
 }
 
-/* Numbers n of fingerprints into parts of at most NNP_MSR_CHUNK, as equal as can be: size of the next part. */
+/* Numbers n of fingerprints into parts of at most NNP_MSR_CHUNK, as equal as can be: size of the next part.
+ */
 NNP_FN int msr_chunk(int left)
 {
     const int parts = (left + NNP_MSR_CHUNK - 1) / NNP_MSR_CHUNK;

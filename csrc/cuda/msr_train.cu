@@ -1,9 +1,9 @@
-/* msr_train.cu - MSR's part of the loss gradient: rates of the fingerprints along pair tangents, and the derivatives
- * with respect to the exponents (formulas: msr_train_impl.h).
+/* msr_train.cu - MSR's part of the loss gradient: rates of the fingerprints along pair tangents, and the
+ * derivatives with respect to the exponents (formulas: msr_train_impl.h).
  *
- *   nnp_msr_rates      G, dG/dt and for every fingerprint sums [8]: F, F., F_a, F_a., F_b, F_b., F_beta, F_beta.
- *                      (2-body: [4], alpha in the place of a)
- *   nnp_msr_exponents  dJ/dphi = sum over atoms of p dG/dphi + q d(dG/dt)/dphi
+ *   nnp_msr_rates      G, dG/dt and for every fingerprint sums [8]: F, F., F_a, F_a., F_b, F_b., F_beta,
+ * F_beta. (2-body: [4], alpha in the place of a) nnp_msr_exponents  dJ/dphi = sum over atoms of p dG/dphi + q
+ * d(dG/dt)/dphi
  */
 #include "msr.cuh"
 
@@ -20,7 +20,8 @@ NNP_FN nnp_real bond_rate(const nnp_list* list, const nnp_msr_tangent* tangent, 
                           nnp_real* v)
 {
     const int j = b->atom < list->n ? b->atom : tangent->owner[b->atom - list->n];
-    const double *const own = tangent->lambda + 3 * (int64_t)row, *const other = tangent->lambda + 3 * (int64_t)j;
+    const double *const own = tangent->lambda + 3 * (int64_t)row, *const other =
+                                                                      tangent->lambda + 3 * (int64_t)j;
     const double* const m = tangent->m + 9 * (int64_t)tangent->structure[row];
     const nnp_real x = b->x * b->r, y = b->y * b->r, z = b->z * b->r;
     for (int c = 0; c < 3; ++c)
@@ -189,13 +190,16 @@ NNP_FN int rates_chunk(int left) { return left < NNP_MSR_RATES ? left : NNP_MSR_
 
 NNP_KERNEL nnp_msr_rates(int n_places, const int* NNP_RESTRICT rows, int n, const double* NNP_RESTRICT x,
                          const int64_t* NNP_RESTRICT first, const int* NNP_RESTRICT index,
-                         const int* NNP_RESTRICT segment, int capacity, nnp_msr_range range, nnp_msr_centre centre,
-                         const int* NNP_RESTRICT channels, const nnp_real* NNP_RESTRICT theta,
+                         const int* NNP_RESTRICT segment, int capacity, const int* NNP_RESTRICT layout,
+                         const nnp_real* NNP_RESTRICT geometry, const nnp_real* NNP_RESTRICT theta,
                          const double* NNP_RESTRICT lambda, const double* NNP_RESTRICT virial_slope,
                          const int* NNP_RESTRICT structure, const int* NNP_RESTRICT owner,
-                         nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT rates, nnp_real* NNP_RESTRICT sums)
+                         nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT rates,
+                         nnp_real* NNP_RESTRICT sums)
 {
     NNP_DYN_SHARED(unsigned char, shared);
+    const nnp_msr_range range = msr_range(layout, geometry);
+    const nnp_msr_centre centre = msr_centre(layout);
     const nnp_list list = {x, first, index, segment, n};
     const nnp_msr_tangent tangent = {lambda, virial_slope, structure, owner};
     const nnp_msr_rates_out out = {inputs, rates, sums, n_places, (int64_t)centre.n_fingerprints * n_places};
@@ -204,7 +208,7 @@ NNP_KERNEL nnp_msr_rates(int n_places, const int* NNP_RESTRICT rows, int n, cons
     const nnp_real *alpha = theta + centre.alpha, *abb = theta + centre.triplet, *mu = theta + centre.mu;
     int f = 0;
     for (int t = 0; t < centre.n_species; ++t)
-        for (int left = channels[t], part; left > 0; left -= part, alpha += part, f += part) {
+        for (int left = centre.n2[t], part; left > 0; left -= part, alpha += part, f += part) {
             nnp_real s[8 * NNP_MSR_RATES];
             part = rates_chunk(left);
             for (int i = 0; i < 8 * NNP_MSR_RATES; ++i) s[i] = 0;
@@ -214,7 +218,7 @@ NNP_KERNEL nnp_msr_rates(int n_places, const int* NNP_RESTRICT rows, int n, cons
             NNP_MSR_EACH_RATES(part, CALL)
 #undef CALL
         }
-    const int* n3 = channels + centre.n_species;
+    const int* n3 = centre.n3;
     for (int t = 0; t < centre.n_species; ++t)
         for (int u = t; u < centre.n_species; ++u, ++n3)
             for (int left = *n3, part; left > 0; left -= part, abb += 3 * part, f += part) {
@@ -232,14 +236,17 @@ NNP_KERNEL nnp_msr_rates(int n_places, const int* NNP_RESTRICT rows, int n, cons
 
 /* Block (i, g): number i of alpha, (a, b, beta) and mu, in theta's order, over the places of group g. */
 NNP_KERNEL nnp_msr_exponents(int n_places, const int* NNP_RESTRICT rows, const int* NNP_RESTRICT place_first,
-                             nnp_msr_centre centre, const nnp_real* NNP_RESTRICT rates,
+                             const int* NNP_RESTRICT layout, const nnp_real* NNP_RESTRICT rates,
                              const nnp_real* NNP_RESTRICT sums, const nnp_real* NNP_RESTRICT p,
                              const nnp_real* NNP_RESTRICT q, int64_t stride, double* NNP_RESTRICT grad)
 {
     __shared__ double part[32];
+    const nnp_msr_centre centre = msr_centre(layout);
     const int i = (int)blockIdx.x, group = (int)blockIdx.y, nf = centre.n_fingerprints;
     const int n3 = 3 * (nf - centre.n_pair), is_mu = i >= centre.n_pair + n3;
-    const int f = is_mu ? i - centre.n_pair - n3 : i < centre.n_pair ? i : centre.n_pair + (i - centre.n_pair) / 3;
+    const int f = is_mu               ? i - centre.n_pair - n3
+                  : i < centre.n_pair ? i
+                                      : centre.n_pair + (i - centre.n_pair) / 3;
     const int which = i < centre.n_pair ? 2 : 2 + 2 * ((i - centre.n_pair) % 3); /* of the sums: F_phi */
     const int64_t block = (int64_t)nf * n_places, from = (int64_t)f * n_places;
     double sum = 0;

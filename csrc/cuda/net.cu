@@ -2,12 +2,13 @@
  *
  *   z_l = h_l W_l + b_l,  h_{l+1} = a(z_l),  energy = z_last        (W_l is [in][out], as in net_impl.h)
  *
- * A block takes a tile of T atoms, which stand side by side in shared memory, [unit][T]. A thread owns outputs o =
- * thread, thread + threads, ... of a layer and keeps T sums in registers: one number of W from memory serves T atoms,
- * T / 4 reads of shared memory serve T multiplications. theta_t holds every W transposed, so that the way back reads
- * in order too.
+ * A block takes a tile of T atoms, which stand side by side in shared memory, [unit][T]. A thread owns
+ * outputs o = thread, thread + threads, ... of a layer and keeps T sums in registers: one number of W from
+ * memory serves T atoms, T / 4 reads of shared memory serve T multiplications. theta_t holds every W
+ * transposed, so that the way back reads in order too.
  *
- * net is [1 + 4 L + 1] integers: L layers, width [L+1], activation [L], weight [L], bias [L] (offsets in theta).
+ * net is [1 + 4 L + 1] integers: L layers, width [L+1], activation [L], weight [L], bias [L] (offsets in
+ * theta).
  */
 #include "../math/vecmath.h"
 #include "../nnp_kinds.h"
@@ -63,10 +64,10 @@ NNP_FN void net_store(const int T, const nnp_real* acc, nnp_real* out)
 
 /* Energies of tiles of atoms, to energy [n] by row, and de_dg [inputs][n_places]. Shared: two buffers of the
  * widest layer, and a slope for every hidden unit, T numbers each. */
-NNP_KERNEL nnp_net_evaluate(int n_places, const int* NNP_RESTRICT rows, const int* NNP_RESTRICT layers, int widest,
-                            const nnp_real* NNP_RESTRICT theta, const nnp_real* NNP_RESTRICT theta_t,
-                            const nnp_real* NNP_RESTRICT inputs, double* NNP_RESTRICT energy,
-                            nnp_real* NNP_RESTRICT de_dg)
+NNP_KERNEL nnp_net_evaluate(int n_places, const int* NNP_RESTRICT rows, const int* NNP_RESTRICT layers,
+                            int widest, const nnp_real* NNP_RESTRICT theta,
+                            const nnp_real* NNP_RESTRICT theta_t, const nnp_real* NNP_RESTRICT inputs,
+                            double* NNP_RESTRICT energy, nnp_real* NNP_RESTRICT de_dg)
 {
     NNP_DYN_SHARED(nnp_real, shared);
     enum { T = NNP_NET_TILE };
@@ -130,8 +131,9 @@ NNP_KERNEL nnp_net_evaluate(int n_places, const int* NNP_RESTRICT rows, const in
 
 /* ---- loss gradient ---- */
 
-/* Units of the layers below the last, [unit][T]: h, its tangent t; of the hidden ones slope a' and bend a'' z., whose
- * places take q = dJ/d z. and p = dJ/dz on the way back. J = c energy + energy., as in net_impl.h. */
+/* Units of the layers below the last, [unit][T]: h, its tangent t; of the hidden ones slope a' and bend a''
+ * z., whose places take q = dJ/d z. and p = dJ/dz on the way back. J = c energy + energy., as in net_impl.h.
+ */
 typedef struct nnp_net_tile {
     nnp_real *h, *t, *slope, *bend, *p_top, *q_top;
 } nnp_net_tile;
@@ -218,9 +220,11 @@ NNP_FN void train_accumulate(int n_in, int n_out, const nnp_real* h, const nnp_r
     }
 }
 
-/* From (p, q) of layer l's outputs to those of its inputs: hidden units, or the network's inputs (to memory). */
-NNP_FN void train_back(const nnp_net* net, int l, const nnp_real* theta_t, const nnp_real* p, const nnp_real* q,
-                       nnp_real* slope, nnp_real* bend, int place, int n_places, nnp_real* p0, nnp_real* q0)
+/* From (p, q) of layer l's outputs to those of its inputs: hidden units, or the network's inputs (to memory).
+ */
+NNP_FN void train_back(const nnp_net* net, int l, const nnp_real* theta_t, const nnp_real* p,
+                       const nnp_real* q, nnp_real* slope, nnp_real* bend, int place, int n_places,
+                       nnp_real* p0, nnp_real* q0)
 {
     enum { T = NNP_TRAIN_TILE };
     const int n_in = net->width[l], n_out = net->width[l + 1];
@@ -255,7 +259,8 @@ NNP_FN void train_backward(const nnp_net* net, const nnp_real* theta_t, const nn
         below -= net->width[l];
         if (l) hidden -= net->width[l];
         train_accumulate(net->width[l], net->width[l + 1], tile->h + below * T, tile->t + below * T, p, q,
-                         slab + (net->weight[l] - net->weight[0]), slab + (net->bias[l] - net->weight[0]), add);
+                         slab + (net->weight[l] - net->weight[0]), slab + (net->bias[l] - net->weight[0]),
+                         add);
         nnp_real *const slope = tile->slope + hidden * T, *const bend = tile->bend + hidden * T;
         train_back(net, l, theta_t, p, q, slope, bend, place, n_places, p0, q0);
         __syncthreads();
@@ -264,8 +269,9 @@ NNP_FN void train_backward(const nnp_net* net, const nnp_real* theta_t, const nn
     }
 }
 
-/* Block b takes tiles tile_first[b] .. tile_first[b+1] - 1 of T places and sums d/dtheta sum (c E + E.) of its network
- * into slab b of slabs [blocks][n_net]. p, q [inputs][n_places]: the same with respect to G and G. */
+/* Block b takes tiles tile_first[b] .. tile_first[b+1] - 1 of T places and sums d/dtheta sum (c E + E.) of
+ * its network into slab b of slabs [blocks][n_net]. p, q [inputs][n_places]: the same with respect to G and
+ * G. */
 NNP_KERNEL nnp_net_gradient(int n_places, const int* NNP_RESTRICT rows, const int* NNP_RESTRICT structure,
                             const double* NNP_RESTRICT c, const int* NNP_RESTRICT tile_first,
                             const int* NNP_RESTRICT layers, int n_units, const nnp_real* NNP_RESTRICT theta,
@@ -300,7 +306,8 @@ NNP_KERNEL nnp_net_gradient(int n_places, const int* NNP_RESTRICT rows, const in
         }
         __syncthreads();
         train_forward(&net, theta, &tile);
-        train_backward(&net, theta_t, &tile, place, n_places, slabs + (int64_t)blockIdx.x * n_net, i > begin, p, q);
+        train_backward(&net, theta_t, &tile, place, n_places, slabs + (int64_t)blockIdx.x * n_net, i > begin,
+                       p, q);
         __syncthreads();
     }
 }
@@ -312,6 +319,7 @@ NNP_KERNEL nnp_net_reduce(int n_net, const int* NNP_RESTRICT group_first, const 
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x), group = (int)blockIdx.y;
     if (i >= n_net) return;
     double sum = 0;
-    for (int s = group_first[group]; s < group_first[group + 1]; ++s) sum += (double)slabs[(int64_t)s * n_net + i];
+    for (int s = group_first[group]; s < group_first[group + 1]; ++s)
+        sum += (double)slabs[(int64_t)s * n_net + i];
     grad[group * stride + offset + i] = sum;
 }
