@@ -279,6 +279,7 @@ NNP_FN void near_backward(const nnp_team* m, const nnp_list* list, const nnp_msr
                           const nnp_msr_out* out)
 {
     const nnp_atom own = msr_own(m, list);
+    __syncwarp(); /* a neighbour may now be another thread's */
     for (int j = m->lane; j < n_near; j += m->size) {
         const int k = m->entry[j];
         const nnp_bond b = msr_bond(m, list, &own, k);
