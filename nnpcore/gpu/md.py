@@ -14,8 +14,8 @@ from .. import _core
 from ..validate import InputError
 from . import gather
 from .backend import GpuError, check_memory
-from .baseline import Baseline
-from .system import CLASH, ENERGY, FAR, FINE, FORCE, MOVED, System, least_distance
+from .model import Evaluator
+from .system import CLASH, ENERGY, FAR, FINE, FORCE, MOVED, System
 
 MD_FILE = "cuda/md.cu"
 AMU_A2_FS2 = 1.66053906660e-17 / 1.602176634e-19  # 1 amu Å^2/fs^2 in eV, CODATA 2018: as csrc/md_internal.h
@@ -36,30 +36,16 @@ DEFAULTS = {
 }
 
 
-def make_evaluator(backend, model, precision):
-    """What computes energies and pair gradients: evaluate(system, energy [n], gradient [3, entries], add=False)."""
-    if model.method == "baseline":
-        return Baseline(backend, model, precision)
-    from .model import Evaluator
-
-    return Evaluator(backend, model, precision)
-
-
-def bytes_per_atom(model, cell, n, skin, precision, evaluator=None):
+def bytes_per_atom(evaluator, cell, n, skin):
     """Estimate of the device memory that MD takes, bytes an atom: state, list and pair gradients, with the ghosts.
 
-    An open system counts as dense as water.
+    An open system counts as 0.1 atoms/Å^3.
     """
     volume = abs(np.linalg.det(cell)) if cell is not None else 0.0
     density = n / volume if volume > 0 and n else 0.1
-    reach = model.cutoff + skin
-    neighbours = 4.1888 * reach**3 * density
-    edge = (n / density) ** (1 / 3) if n else 1.0
-    ghosts = (1 + 2 * reach / max(edge, 1e-9)) ** 3 - 1
-    entry = 8 + 3 * (4 if precision == "float32" else 8)
-    own = getattr(evaluator, "bytes_per_atom", 0)
-    own = own(neighbours) if callable(own) else own
-    return 300 + 120 * (1 + min(ghosts, 1e4)) + 1.3 * neighbours * entry + own
+    reach = evaluator.cutoff + skin
+    ghosts = (1 + 2 * reach * (density / max(n, 1)) ** (1 / 3)) ** 3 - 1
+    return 300 + 60 * min(ghosts, 1e4) + evaluator.bytes_per_atom(4.1888 * reach**3 * density)
 
 
 class MD:
@@ -72,16 +58,13 @@ class MD:
         self.backend, self.xp, self.n = backend, backend.xp, len(x)
         self.values = _check({**DEFAULTS, **options})
         skin = float(skin) if skin > 0 else 1.0
-        self.evaluator = make_evaluator(backend, model, precision)
-        check_memory(backend, bytes_per_atom(model, cell, self.n, skin, precision, self.evaluator), self.n, "MD")
-        least = least_distance(model, precision)
-        n_species = len(model.species)
-        self.system = System(backend, [(species, cell, pbc)], n_species, model.cutoff, skin, least)
+        self.evaluator = Evaluator(backend, model, precision)
+        check_memory(backend, bytes_per_atom(self.evaluator, cell, self.n, skin), self.n, "MD")
+        self.system = self.evaluator.system([(species, cell, pbc)], skin)
         self.precision, self.skin = precision, skin
         self._cell = np.zeros((3, 3)) if cell is None else np.array(cell, dtype=np.float64)
         self.volume = 0.0 if cell is None else _volume(self._cell)
         self._structure = (species, cell, pbc)
-        self._shift = float(np.bincount(species, minlength=n_species) @ model.e0)  # eV, of the isolated atoms
         inverse = 1.0 / (np.asarray(mass, dtype=np.float64) * AMU_A2_FS2)
         self._inverse_caller = backend.device(inverse)
         self.x, self.x_old = backend.device(x, np.float64), backend.device(x, np.float64)
@@ -329,8 +312,8 @@ class MD:
     @property
     def outside(self):
         """(atoms, functions of atoms) outside the training range at the last forces"""
-        outside = getattr(self.evaluator, "outside", None)
-        return (0, 0) if outside is None else tuple(int(k) for k in outside)
+        count = getattr(self.evaluator.fingerprints, "outside", None)
+        return count() if count else (0, 0)
 
     @property
     def options(self):
@@ -387,7 +370,7 @@ class MD:
         """dict in eV, K, A^3, eV/A^3; stress [6] Voigt."""
         self._claim()
         self._ready()
-        potential = float(self.backend.host(gather.sums(self.system, self.energy[None]))[0, 0]) + self._shift
+        potential = float(self.backend.host(gather.sums(self.system, self.energy[None]))[0, 0])
         kinetic, degrees = self._kinetic(), self._degrees()
         out = {
             "step": self._step,

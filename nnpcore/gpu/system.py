@@ -330,34 +330,3 @@ def _lattice(cell, pbc, reach, where):
         shown = ", ".join(f"{w:g}" for w in width)
         raise InputError(f"{where}cutoff {reach:g} needs too many periodic images: lattice planes are {shown} apart")
     return np.concatenate([basis.ravel(), inverse.ravel(), np.zeros(6), images])
-
-
-def least_distance(model, precision):
-    """Å: atoms closer than this are an error, since a term of the model would leave the working precision's range;
-    nnp_clash_distance() of csrc/engine.c."""
-    least = 1e-3
-    spec = model.metadata.get("msr")
-    if spec is None or not spec.get("rs", 0) > 0:
-        return least
-    alpha = model.theta[model.mask("alpha")]
-    most = max(1e-300, float(np.abs(alpha).max(initial=0.0)))
-    a, b, c = short_range(spec["rc"], spec["rs"], spec.get("cutoff", "cosine"))
-    limit, low, high = (80.0 if precision == "float32" else 700.0), 0.0, spec["rs"]
-    for _ in range(60):
-        r = 0.5 * (low + high)
-        low, high = (r, high) if most * (a / r + b * r**30 + c) > limit else (low, r)
-    return max(least, high)
-
-
-def short_range(rc, rs, cutoff):
-    """A, B, C of x(r) = A/r + B r^30 + C below rs > 0: value, slope and curvature of the outer branch at rs."""
-    k = np.pi / rc
-    f, f1, f2 = 0.5 * (1 + np.cos(k * rs)), -0.5 * k * np.sin(k * rs), -0.5 * k * k * np.cos(k * rs)
-    if cutoff == "smooth":  # x(c) = (1 + e) c^2/(c + e)
-        e = 0.03
-        d = f + e
-        first, second = (1 + e) * f * (f + 2 * e) / (d * d), 2 * (1 + e) * e * e / d**3
-        f, f1, f2 = (1 + e) * f * f / d, first * f1, second * f1 * f1 + first * f2
-    b = (f2 * rs + 2 * f1) / (930 * rs**29)
-    a = rs * rs * (30 * b * rs**29 - f1)
-    return a, b, f - a / rs - b * rs**30

@@ -197,3 +197,19 @@ def test_the_command_line_and_a_resumed_run(emulated, tmp_path):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-9, atol=1e-9)
     other = md_module.run(config, ["output.folder='cpu'", "md.steps=14"], resume=True, quiet=True)
     assert other.simulation.step == 14  # the device may change at a restart
+
+
+def test_a_network_over_a_core(emulated):
+    """MSR with a ZBL core, two species, triclinic."""
+    zbl = nnpcore.Model.zbl(["O", "H"], 0.8, 1.6)
+    model = nnpcore.Model.msr(["O", "H"], 4.0, n2=2, n3=1, hidden=(6,), seed=2, baseline=zbl, e0=[-3.0, 1.0])
+    x, cell = water(1)
+    cell = cell + np.array([[0, 0, 0], [1.0, 0, 0], [0.5, -0.7, 0]])
+    species = np.array([0, 1] * 4, np.int32)
+    runs = [
+        md_module.MD(model, x, species, cell, temperature=300, dt=0.5, skin=0.5, threads=1, device=device)
+        for device in ("cpu", "gpu")
+    ]
+    a, b = (run.run(6) for run in runs)
+    np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
+    assert b.thermo()["potential"] == pytest.approx(a.thermo()["potential"], rel=1e-12)
