@@ -54,6 +54,29 @@ def test_list_has_the_pairs_of_the_core(device, rng, case):
     assert int(system.count.max()) > 0
 
 
+def test_random_lattices(emu):
+    """Oblique and small cells, open sides, atoms far outside: several in one batch."""
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        structures, positions, cutoff = [], [], rng.uniform(1.0, 4.0)
+        while len(structures) < 5:
+            cell, pbc = rng.normal(scale=rng.uniform(1, 5), size=(3, 3)), rng.integers(0, 2, 3)
+            width = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+            if (width[pbc > 0] < 0.7).any() or width.min() < 0.05:
+                continue
+            n = int(rng.integers(1, 12))
+            structures.append((rng.integers(0, 2, n).astype(np.int32), cell, pbc.astype(np.int32)))
+            positions.append(rng.uniform(-3, 4, (n, 3)) @ cell)
+        system = System(emu, structures, 2, cutoff, clash=0)
+        system.build(np.concatenate(positions))
+        found = pairs_of(system, emu.host)
+        for k, (_, cell, pbc) in enumerate(structures):
+            first, last = system.structure_counts[k : k + 2]
+            mine = sorted((i - first, j - first, *d) for i, j, *d in found if first <= i < last)
+            assert mine == core_pairs(positions[k], cell, pbc, cutoff)
+            assert all(0 <= j < last - first for _, j, *_ in mine)
+
+
 def crowd(rng, n, least=1.6, box=7.0):
     """n positions in a cube, no two (nor their images) closer than least."""
     x = np.empty((0, 3))
