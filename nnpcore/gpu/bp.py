@@ -1,0 +1,364 @@
+"""Behler-Parrinello symmetry functions on the device: the kernels of csrc/cuda/bp.cu and the tables they read.
+
+The functions of a model are sorted into groups that share a radial factor, and groups into sweeps over the same
+triplets (csrc/cuda/bp_tables.cuh, whose structs the dtypes here mirror). A warp does one atom; the neighbours that the
+angular functions see stand in shared memory, so that `prepare()` has to look, after every new list, how many they are.
+"""
+
+import math
+
+import numpy as np
+
+from .backend import DEFAULT_SHARED, REAL, GpuError
+
+KERNELS = "cuda/bp.cu"
+RADIAL, NARROW = (2, 12, 20, 23), (3, 13, 21, 24)
+DEGREE = 6  # NNP_BP_DEGREE
+MEMBERS = 48  # functions that a sweep sums at once
+BATCH = 128  # NNP_BP_BATCH
+WARPS = 4  # of a block, fewer where shared memory is short
+INTEGERS = 64  # powers up to this are products
+LEAST_OPTIN = 99 * 1024  # bytes of shared memory that devices since compute capability 8.6 lend a block
+FAR = 1e30  # squared reach of functions without R(r_jk)
+VALUES, PULL, RATES = range(3)
+SUBTYPES = {"e": 4, "p1": 5, "p2": 6, "p3": 7, "p4": 8}
+
+
+def dtypes(real):
+    """{name of a section: dtype} of the buffer; the names are those of the C structs without nnp_bp_."""
+    i = np.int32
+    fields = {
+        "centre": [(name, i) for name in (*COUNTS, *PLACES)],
+        "span": i,
+        "near": real,
+        "radius": [("kind", i)] + [(name, real) for name in ("eta", "rs", "rc", "inner", "scale")],
+        "radial": [(name, i) for name in ("radius", "first", "n")],
+        "use": [("input", i), ("scale", real)],
+        "side": i,
+        "term": i,
+        "sweep": [(name, i) for name in ("t", "u", "first", "n", "first_member", "n_members")] + [("reach2", real)],
+        "group": [(name, i) for name in ("term", "narrow", "first", "n", "n_poly", "degree")],
+        "member": [(name, i) for name in ("input", "kind", "fresh", "n_steps", "bits", "n_lower", "lower_bits")]
+        + [(name, real) for name in ("lambda", "zeta", "scale", "slope")]
+        + [("poly", real, (DEGREE + 1,))],
+        "function": [(name, real) for name in ("centre", "factor", "minimum", "maximum")],
+    }
+    return {name: np.dtype(own, align=True) if isinstance(own, list) else np.dtype(own) for name, own in fields.items()}
+
+
+COUNTS = ("n_functions", "first_function", "first_term", "n_terms", "max_own", "max_members", "max_groups")
+PLACES = ("first_sweep", "n_sweeps", "radial", "side", "reach")
+
+
+class Tables:
+    """The buffer of a model of method "bp" in a precision: `data`, uint8; centres: the counts of each species.
+
+    csrc/cuda/bp_tables.cuh says what stands in it.
+    """
+
+    def __init__(self, model, precision):
+        self.real = np.dtype(REAL[precision])
+        self.model, self.spec = model, model.metadata["bp"]
+        self.numbers, self.n_species = model.numbers, len(model.species)
+        self.rows = {name: [] for name in dtypes(self.real)}
+        self._radii = {}
+        for s in range(self.n_species):
+            self._species(s)
+        self.centres = [dict(zip((*COUNTS, *PLACES), row, strict=True)) for row in self.rows["centre"]]
+        self.data = self._pack()
+
+    # ---- one centre species ----
+
+    def _species(self, s):
+        functions = self.spec["functions"][s]
+        radius = [self._radius(f) for f in functions]
+        own = self._radial(functions, radius)
+        terms, side, members, groups, first_sweep = self._angular(functions, radius)
+        row = {
+            "n_functions": len(functions),
+            "first_function": len(self.rows["function"]),
+            "first_term": len(self.rows["term"]),
+            "n_terms": len(terms),
+            "max_own": own,
+            "max_members": members,
+            "max_groups": groups,
+            "first_sweep": first_sweep,
+            "n_sweeps": len(self.rows["sweep"]) - first_sweep,
+            "radial": self._radial_span,
+            "side": len(self.rows["span"]),
+            "reach": len(self.rows["near"]),
+        }
+        self.rows["term"] += terms
+        for t in range(self.n_species):
+            self.rows["span"].append(len(self.rows["side"]))
+            self.rows["side"] += side[t]
+            self.rows["near"].append(max((self.rows["radius"][terms[k]][3] for k in side[t]), default=0.0))
+        self.rows["span"].append(len(self.rows["side"]))
+        self.rows["centre"].append(tuple(row.values()))
+        self._scaling(s, len(functions))
+
+    def _scaling(self, s, n):
+        low, high = (self.spec[key] for key in ("minimum", "maximum"))
+        slack = 1e-9 if self.real == np.float64 else 1e-5
+        for f in range(n):
+            more = slack * (high[s][f] - low[s][f]) if low else 0.0
+            ends = (low[s][f] - more, high[s][f] + more) if low else (-np.inf, np.inf)
+            self.rows["function"].append((self.spec["centre"][s][f], self.spec["factor"][s][f], *ends))
+
+    def _radius(self, f):
+        """Place of a function's R(r) among the radii."""
+        if f["type"] >= 20:
+            core, asymmetric = SUBTYPES[f["subtype"].rstrip("a")], f["subtype"].endswith("a")
+            width, centre = 0.5 * (f["r_high"] - f["r_low"]), 0.5 * (f["r_low"] + f["r_high"])
+            key = (9 + 2 * (core - 4) + asymmetric, 1 / width, centre, f["r_high"], 0.0, 0.0)
+        else:
+            inner = 0.0 if f["cutoff"] in (2, 3) else f["alpha"] * f["rc"]
+            rs = f["rs"] if f["eta"] else 0.0
+            key = (f["cutoff"], f["eta"], rs, f["rc"], inner, 1 / (f["rc"] - inner))
+        if key not in self._radii:
+            self._radii[key] = len(self.rows["radius"])
+            self.rows["radius"].append(key)
+        return self._radii[key]
+
+    def _radial(self, functions, radius):
+        """Radial functions by partner species; the most radii that one has."""
+        most, spans = 0, []
+        for t in range(self.n_species):
+            spans.append(len(self.rows["radial"]))
+            uses = {}
+            for k, f in enumerate(functions):
+                partners = f.get("partners")
+                if f["type"] not in RADIAL or (partners and partners[0] != self.model.species[t]):
+                    continue
+                uses.setdefault(radius[k], []).append((k, 1.0 if partners else float(self.numbers[t])))
+            for place, own in uses.items():
+                self.rows["radial"].append((place, len(self.rows["use"]), len(own)))
+                self.rows["use"] += own
+            most = max(most, len(uses))
+        self._radial_span = len(self.rows["span"])
+        self.rows["span"] += [*spans, len(self.rows["radial"])]
+        return most
+
+    def _angular(self, functions, radius):
+        """Sweeps of all channels; (radii of the angular functions, their places by partner species, most members and
+        most groups of a sweep, first sweep)."""
+        terms, side = [], [[] for _ in range(self.n_species)]
+        most_members = most_groups = 0
+        first_sweep = len(self.rows["sweep"])
+        for t in range(self.n_species):
+            for u in range(t, self.n_species):
+                for reach2, groups in self._sweeps(functions, radius, t, u):
+                    first, first_member = len(self.rows["group"]), len(self.rows["member"])
+                    for place, narrow, own in groups:
+                        if place not in terms:
+                            terms.append(place)
+                        term = terms.index(place)
+                        for species in {t, u}:
+                            if term not in side[species]:
+                                side[species].append(term)
+                        poly = sum(is_polynomial(functions[k]) for k in own)
+                        degree = max((int(functions[k]["zeta"]) for k in own[:poly]), default=0)
+                        self.rows["group"].append((term, narrow, len(self.rows["member"]), len(own), poly, degree))
+                        self._members(functions, own, t, u)
+                    members = len(self.rows["member"]) - first_member
+                    self.rows["sweep"].append((t, u, first, len(groups), first_member, members, reach2))
+                    most_members, most_groups = max(most_members, members), max(most_groups, len(groups))
+        return terms, side, most_members, most_groups, first_sweep
+
+    def _sweeps(self, functions, radius, t, u):
+        """[(reach squared, [(radius, narrow, functions), ...])] of the channel t, u."""
+        pair = sorted((self.model.species[t], self.model.species[u]))
+        groups = {}
+        for k, f in enumerate(functions):
+            if f["type"] not in RADIAL and ("partners" not in f or sorted(f["partners"]) == pair):
+                groups.setdefault((f["type"] in NARROW, radius[k]), []).append(k)
+        sweeps = {}
+        for (narrow, place), own in groups.items():
+            reach2 = float(self.rows["radius"][place][3]) ** 2 if narrow else FAR
+            own.sort(key=lambda k: order(functions[k]))
+            for k in range(0, len(own), MEMBERS):
+                sweeps.setdefault(reach2, []).append((place, int(narrow), own[k : k + MEMBERS]))
+        table = []
+        for reach2, all_groups in sorted(sweeps.items()):
+            room = 0
+            for group in all_groups:
+                if room < len(group[2]):
+                    table.append((reach2, []))
+                    room = MEMBERS
+                table[-1][1].append(group)
+                room -= len(group[2])
+        return table
+
+    def _members(self, functions, own, t, u):
+        before = None  # lambda and power that the member before leaves
+        for k in own:
+            f = functions[k]
+            weight = 1.0 if "partners" in f else float(self.numbers[t] * self.numbers[u])
+            row, before = member(f, k, weight, before)
+            self.rows["member"].append(row)
+
+    # ---- the buffer ----
+
+    def _pack(self):
+        kinds = dtypes(self.real)
+        header = np.zeros(2 + len(kinds), dtype=np.int32)
+        at = (4 * len(header) + 15) // 16 * 16
+        parts = []
+        for k, (name, kind) in enumerate(kinds.items()):
+            values = np.zeros(max(len(self.rows[name]), 1), dtype=kind)
+            values[: len(self.rows[name])] = self.rows[name]
+            header[2 + k] = at
+            parts.append((at, values.view(np.uint8).ravel()))
+            at += (values.nbytes + 15) // 16 * 16
+        header[:2] = at, self.n_species
+        data = np.zeros(at, dtype=np.uint8)
+        data[: header.nbytes] = header.view(np.uint8)
+        for place, part in parts:
+            data[place : place + len(part)] = part
+        return data
+
+    def room(self, s, mode, capacity):
+        """Bytes of shared memory that a warp needs: nnp_bp_room()."""
+        c, m = self.centres[s], capacity
+        columns = max(c["max_own"], c["max_members"])
+        n = (4 + c["n_terms"]) * m + c["n_functions"]
+        if mode != VALUES:
+            n += (c["n_terms"] + 3) * m
+        if mode == VALUES:
+            n += 32 * columns
+        elif mode == PULL:
+            n += c["max_own"] + c["max_groups"] * (DEGREE + 1)
+        else:
+            n += m + c["n_functions"] + 64 * columns
+        ints = self.n_species + 1 + BATCH + m + 4
+        return (n + 3) // 4 * 4 * self.real.itemsize + (ints + 3) // 4 * 4 * 4
+
+
+def is_polynomial(f):
+    """Whether A(cos) is summed as a polynomial on the way back."""
+    return f["type"] < 20 and f["zeta"] == int(f["zeta"]) and f["zeta"] <= DEGREE
+
+
+def order(f):
+    """Members of a group: polynomials first, powers of one lambda one after the other."""
+    if f["type"] >= 20:
+        return 2, 0.0, 0.0
+    return int(not is_polynomial(f)), f["lambda"], f["zeta"]
+
+
+def climb(n, start=1):
+    """(steps, bits) from p^start to p^n by squares and products with p; None where start is no prefix of n."""
+    steps = n.bit_length() - start.bit_length()
+    if steps < 0 or n >> steps != start:
+        return None
+    bits = 0
+    for k in range(steps):
+        bits |= (n >> (steps - 1 - k) & 1) << k
+    return steps, bits
+
+
+def member(f, k, weight, before):
+    """(row of the table, what it leaves for the next) of function number k."""
+    poly = np.zeros(DEGREE + 1)
+    if f["type"] >= 20:
+        left, right = np.radians(f["theta_left"]), np.radians(f["theta_right"])
+        core = SUBTYPES[f["subtype"].rstrip("a")]
+        return (k, core, 1, 0, 0, -1, 0, 2 / (right - left), 0.5 * (left + right), weight, 1.0, poly), None
+    power, zeta, scale = f["lambda"], f["zeta"], 2.0 * weight
+    slope = 0.5 * power * zeta
+    if zeta != int(zeta) or zeta > INTEGERS:
+        return (k, 1, 1, 0, 0, -1, 0, power, zeta, scale, slope, poly), None
+    n = int(zeta)
+    steps = climb(n, before[1]) if before and before[0] == power else None
+    fresh = steps is None
+    lower = climb(n - 1) if n > 1 else (-1, 0)
+    if n <= DEGREE:  # p^n = 2^-n sum_m (n over m) lambda^m cos^m
+        poly[: n + 1] = [scale * math.comb(n, m) * power**m / 2**n for m in range(n + 1)]
+    row = (k, 0, int(fresh), *(climb(n) if fresh else steps), *lower, power, zeta, scale, slope, poly)
+    return row, (power, n)
+
+
+def shared_limit(backend):
+    """Bytes of dynamic shared memory that a block may ask for."""
+    cuda = getattr(backend.xp, "cuda", None)
+    return cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"] if cuda else LEAST_OPTIN
+
+
+class SymmetryFunctions:
+    """The symmetry functions of a model on a device. Raises GpuError."""
+
+    def __init__(self, backend, model, precision):
+        self.backend, self.precision = backend, precision
+        self.tables = Tables(model, precision)
+        self.data = backend.device(self.tables.data)
+        self.most = backend.device(np.zeros(1, dtype=np.int32))
+        self.capacity = None
+
+    def _arguments(self, system, s, rows):
+        places = np.int32(len(rows))
+        lists = (np.int32(system.n), system.x, system.slice_first, system.index, system.segment)
+        return (places, rows, *lists, np.int32(self.capacity[s]), self.data, np.int32(s))
+
+    def prepare(self, system, rows):
+        """Room for the neighbours that atoms have in a new list, until an atom has moved half its skin; rows: those of
+        each species. Waits for the device."""
+        self.capacity = [0] * len(rows)
+        for s, own in enumerate(rows):
+            if len(own) == 0:
+                continue
+            self.most[...] = 0
+            arguments = (*self._arguments(system, s, own), np.float64(system.skin + 1e-6), self.most)
+            self.backend.launch(KERNELS, "nnp_bp_crowd", len(own), arguments, self.precision)
+            most = int(self.backend.host(self.most)[0])
+            self.capacity[s] = max(most, 1) | 1  # odd: rows of it begin in different banks
+        self.most[...] = 0
+
+    def _launch(self, name, mode, system, s, rows, arguments):
+        if len(rows) == 0:
+            return
+        room, most = self.tables.room(s, mode, self.capacity[s]), shared_limit(self.backend)
+        if room > most:
+            raise GpuError(
+                f"symmetry functions: {self.capacity[s]} neighbours of an atom need {room} bytes of the GPU's shared "
+                f"memory, a block has {most}: use a shorter cutoff of the angular functions or device = \"cpu\""
+            )
+        limit = DEFAULT_SHARED if room <= DEFAULT_SHARED else most
+        warps = max(1, min(WARPS, limit // room))
+        kernel = self.backend.kernel(KERNELS, name, self.precision)
+        arguments = (*self._arguments(system, s, rows), *arguments, self.most)
+        kernel((-(-len(rows) // warps),), (32 * warps,), arguments, shared_mem=warps * room)
+
+    def _empty(self, s, rows):
+        shape = (self.tables.centres[s]["n_functions"], len(rows))
+        return self.backend.xp.empty(shape, dtype=REAL[self.precision])
+
+    def inputs(self, system, s, rows, outside):
+        """Network inputs [n_functions, n_places] of the atoms rows [n_places] of species s, -1 for no atom.
+
+        outside [n], int32: set to the number of functions beyond their training range.
+        """
+        inputs = self._empty(s, rows)
+        self._launch("nnp_bp_values", VALUES, system, s, rows, (inputs, outside))
+        return inputs
+
+    def gradient(self, system, s, rows, de_dg, gradient):
+        """gradient [3, entries] of these rows' entries: dE_i/dr_ij (eV/Å), from de_dg [n_functions, n_places]."""
+        arguments = (de_dg, np.int64(system.entries), gradient)
+        self._launch("nnp_bp_gradient", PULL, system, s, rows, arguments)
+
+    def rates(self, system, s, rows, force_slope, virial_slope):
+        """(inputs, rates) [n_functions, n_places] along the tangents lambda_i - lambda_j - M r_ij of the pairs.
+
+        force_slope [n, 3]: lambda = dL/dF in the order of the rows; virial_slope [n_structures, 9]: M = dL/dW.
+        """
+        inputs, rates = self._empty(s, rows), self._empty(s, rows)
+        arguments = (force_slope, virial_slope, system.structure, system.owner, inputs, rates)
+        self._launch("nnp_bp_rates", RATES, system, s, rows, arguments)
+        return inputs, rates
+
+    def overflow(self):
+        """Whether an atom had more neighbours than prepare() left room for: then results are void. Waits."""
+        return bool(self.backend.host(self.most)[0])
+
+
+__all__ = ["SymmetryFunctions", "Tables"]
