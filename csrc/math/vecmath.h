@@ -9,6 +9,13 @@
 
 #include "nnp_simd.h"
 
+#define NNP_LOG2E NNP_R(1.4426950408889634074)
+
+#if defined(NNP_GPU) && NNP_REAL_BITS == 32 /* one instruction and a multiplication or two */
+NNP_FN nnp_vec nnp_exp2(nnp_vec x) { return exp2f(x); }
+NNP_FN nnp_vec nnp_exp(nnp_vec x) { return expf(x); }
+#else
+
 /* 2^n 2^f for |f| <= 1/2, u = n + magic; degree 10 (2e-16) or 5 (8e-8) */
 NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 {
@@ -40,8 +47,6 @@ NNP_FN nnp_vec nnp_exp2(nnp_vec x)
     return nnp_exp2_parts(x - (u - NNP_ROUND_MAGIC), u);
 }
 
-#define NNP_LOG2E NNP_R(1.4426950408889634074)
-
 /* ln 2 = high + low, n * high exact */
 #if NNP_REAL_BITS == 64
 #define NNP_LN2_HIGH 6.93147180369123816490e-1
@@ -60,6 +65,8 @@ NNP_FN nnp_vec nnp_exp(nnp_vec x)
     return nnp_exp2_parts(r * NNP_LOG2E, u);
 }
 
+#endif
+
 /* tanh x = 1 - 2/(e^{2x} + 1); absolute error of one rounding. */
 NNP_FN nnp_vec nnp_tanh(nnp_vec x)
 {
@@ -67,6 +74,12 @@ NNP_FN nnp_vec nnp_tanh(nnp_vec x)
     const nnp_vec t = nnp_max(nnp_min(x, bound), -bound);
     return NNP_R(1.0) - NNP_R(2.0) / (nnp_exp2(t * (NNP_R(2.0) * NNP_LOG2E)) + NNP_R(1.0));
 }
+
+#if defined(NNP_GPU) && NNP_REAL_BITS == 32
+NNP_FN nnp_vec nnp_log(nnp_vec x) { return logf(x); }
+#elif defined(NNP_GPU)
+NNP_FN nnp_vec nnp_log(nnp_vec x) { return log(x); }
+#else
 
 /* ln x for finite normal x > 0: x = m 2^k, m in [sqrt(1/2), sqrt 2), s = (m-1)/(m+1), ln m = 2 atanh s. */
 NNP_FN nnp_vec nnp_log(nnp_vec x)
@@ -96,6 +109,8 @@ NNP_FN nnp_vec nnp_log(nnp_vec x)
 #endif
     return k * NNP_LN2_HIGH + (NNP_R(2.0) * s + (s * z * p + k * NNP_LN2_LOW));
 }
+
+#endif
 
 /* sin(pi y) and cos(pi y) for |y| <= 1/2, by doubling the angle pi y / 2. */
 NNP_FN void nnp_sincospi(nnp_vec y, nnp_vec* sine, nnp_vec* cosine)
