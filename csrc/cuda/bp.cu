@@ -21,75 +21,6 @@ NNP_FN void nnp_bp_clear_sums(const nnp_bp_near* v, nnp_real* sums, int n)
     for (int i = 0; i < n; ++i) sums[i * 32 + v->lane] = 0;
 }
 
-/* The atom whose list a warp walks through. */
-typedef struct nnp_bp_row {
-    int i, n_rows;
-    const double* x;
-    const int64_t* slice_first;
-    const int *index, *segment;
-} nnp_bp_row;
-
-NNP_FN int nnp_bp_run_begin(const nnp_bp_row* a, int s)
-{
-    return s ? a->segment[(int64_t)(s - 1) * a->n_rows + a->i] : 0;
-}
-
-NNP_FN int nnp_bp_run_end(const nnp_bp_row* a, int s) { return a->segment[(int64_t)s * a->n_rows + a->i]; }
-
-/* dL/dF of the atoms, dL/dW of the structures: the tangent of a pair is lambda_i - lambda_j - M r_ij. */
-typedef struct nnp_bp_tangent {
-    const double* lambda; /* [n][3] of the rows */
-    const double* m;      /* [n_structures][9] */
-    const int* structure; /* [n] */
-    const int* owner;     /* [n_total - n] row of each ghost */
-    int n;
-} nnp_bp_tangent;
-
-NNP_FN void nnp_bp_rate_of(const nnp_bp_tangent* t, int i, const nnp_bp_bond* b, nnp_real* rate)
-{
-    const int j = b->other < t->n ? b->other : t->owner[b->other - t->n];
-    const double *const a = t->lambda + 3 * (int64_t)i, *const o = t->lambda + 3 * (int64_t)j;
-    const double* const m = t->m + 9 * (int64_t)t->structure[i];
-    const nnp_real x = b->r * b->x, y = b->r * b->y, z = b->r * b->z;
-    for (int c = 0; c < 3; ++c)
-        rate[c] = (nnp_real)(a[c] - o[c]) -
-                  ((nnp_real)m[3 * c] * x + (nnp_real)m[3 * c + 1] * y + (nnp_real)m[3 * c + 2] * z);
-}
-
-/* Packs the neighbours within reach; *most: the largest number of them that any atom had. */
-NNP_FN void nnp_bp_pack(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near* v, int* most,
-                        const nnp_bp_tangent* tangent)
-{
-    int m = 0;
-    for (int s = 0; s < v->n_species; ++s) {
-        const nnp_real reach = t->near[s];
-        const int end = nnp_bp_run_end(a, s);
-        if (v->lane == 0) v->base[s] = m < v->capacity ? m : v->capacity;
-        for (int k0 = nnp_bp_run_begin(a, s); k0 < end && reach > 0; k0 += 32) {
-            const int in = k0 + v->lane < end;
-            const nnp_bp_bond b =
-                nnp_bp_bond_of(a->x, a->index, nnp_bp_entry(a->slice_first, a->i, in ? k0 + v->lane : k0), a->i);
-            const int place = nnp_bp_place(in && b.r < reach, v->lane, v->capacity, &m);
-            if (place < 0) continue;
-            v->x[place] = b.x, v->y[place] = b.y, v->z[place] = b.z, v->r[place] = b.r;
-            if (tangent) {
-                nnp_real rate[3];
-                nnp_bp_rate_of(tangent, a->i, &b, rate);
-                const nnp_real along = rate[0] * b.x + rate[1] * b.y + rate[2] * b.z, inverse = NNP_R(1.0) / b.r;
-                v->gr[place] = along;
-                v->gx[place] = (rate[0] - along * b.x) * inverse;
-                v->gy[place] = (rate[1] - along * b.y) * inverse;
-                v->gz[place] = (rate[2] - along * b.z) * inverse;
-            }
-        }
-    }
-    if (v->lane == 0) {
-        v->base[v->n_species] = m < v->capacity ? m : v->capacity;
-        if (m > v->capacity) atomicMax(most, m);
-    }
-    __syncwarp();
-}
-
 /* Sums over all neighbours of the radial functions, added to v->g; rates to v->g_dot. */
 NNP_FN void nnp_bp_radial_sums(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near* v,
                                const nnp_bp_tangent* tangent)
@@ -129,8 +60,8 @@ NNP_FN void nnp_bp_radial_sums(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_
 }
 
 /* A lane's triplets of a batch into its columns of v->sums: A R_j R_k N of the sweep's members. */
-NNP_FN void nnp_bp_values_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, const nnp_bp_near* v, int first,
-                                int n)
+NNP_FN void nnp_bp_values_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, const nnp_bp_near* v,
+                                int first, int n)
 {
     enum { Q = NNP_BP_ABREAST };
     const nnp_bp_triplets x = nnp_bp_geometry(v, first, n);
@@ -171,8 +102,9 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
-/* Atoms rows [n_places] of one species, -1: none; segment: of all n rows; tables: nnpcore/gpu/bp.py; capacity: room
- * for near neighbours; most: grows where that was too little, and then the results are void. */
+/* Atoms rows [n_places] of one species, -1: none; segment: of all n rows; tables: nnpcore/gpu/bp.py;
+ * capacity: room for near neighbours; most: grows where that was too little, and then the results are void.
+ */
 #define NNP_BP_ARGS                                                                                          \
     int n_places, const int *NNP_RESTRICT rows, int n, const double *NNP_RESTRICT x,                         \
         const int64_t *NNP_RESTRICT slice_first, const int *NNP_RESTRICT index,                              \
@@ -293,8 +225,8 @@ NNP_FN void nnp_bp_pull_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, con
     for (int q = 0; q < Q; ++q) turn[q] = stretch[q] = 0;
     for (int i = 0; i < s->n; ++i) {
         const nnp_bp_group* const g = t->group + s->first + i;
-        const nnp_real *const value = v->value + g->term * v->capacity,
-                              *const slope = v->slope + g->term * v->capacity;
+        const nnp_real *const value = v->value + g->term * v->capacity, *const slope =
+                                                                            v->slope + g->term * v->capacity;
         const nnp_real rj = value[j], dj = slope[j];
         nnp_vec a[Q], da[Q], f[Q], df[Q];
         nnp_bp_angular(t, g, v, u + i * (NNP_BP_DEGREE + 1), x.c, a, da);
@@ -324,8 +256,7 @@ NNP_FN void nnp_bp_sweep_pull(const nnp_bp_tables* t, const nnp_bp_sweep* s, nnp
     nnp_bp_fold(t, s, v, u);
     for (int turn = 0; turn < (s->t == s->u ? 1 : 2); ++turn) {
         nnp_bp_queue pairs = nnp_bp_pairs(v, turn ? s->u : s->t, turn ? s->t : s->u, 0, s->reach2);
-        for (int first, n; (n = nnp_bp_next(v, &pairs, &first)) > 0;)
-            nnp_bp_pull_batch(t, s, v, u, first, n);
+        for (int first, n; (n = nnp_bp_next(v, &pairs, &first)) > 0;) nnp_bp_pull_batch(t, s, v, u, first, n);
     }
     __syncwarp();
 }
@@ -405,13 +336,13 @@ NNP_FN void nnp_bp_rates_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, co
         const nnp_real rj = v->r[j], rk = v->r[k];
         c_dot[q] = v->gx[j] * v->x[k] + v->gy[j] * v->y[k] + v->gz[j] * v->z[k] + v->x[j] * v->gx[k] +
                    v->y[j] * v->gy[k] + v->z[j] * v->gz[k];
-        r_dot[q] = ((rj - rk * x.c[q]) * v->gr[j] + (rk - rj * x.c[q]) * v->gr[k] - rj * rk * c_dot[q]) *
-                   x.r_inv[q];
+        r_dot[q] =
+            ((rj - rk * x.c[q]) * v->gr[j] + (rk - rj * x.c[q]) * v->gr[k] - rj * rk * c_dot[q]) * x.r_inv[q];
     }
     for (int i = s->first; i < s->first + s->n; ++i) {
         const nnp_bp_group* const g = t->group + i;
-        const nnp_real *const value = v->value + g->term * v->capacity,
-                              *const slope = v->slope + g->term * v->capacity;
+        const nnp_real *const value = v->value + g->term * v->capacity, *const slope =
+                                                                            v->slope + g->term * v->capacity;
         const nnp_real rj = value[j], rj_dot = slope[j] * v->gr[j];
         nnp_vec w[Q], w_dot[Q];
         for (int q = 0; q < Q; ++q) {
@@ -446,8 +377,7 @@ NNP_FN void nnp_bp_sweep_rates(const nnp_bp_tables* t, const nnp_bp_sweep* s, nn
     nnp_bp_clear_sums(v, v->sums, s->n_members);
     nnp_bp_clear_sums(v, dots, s->n_members);
     nnp_bp_queue pairs = nnp_bp_pairs(v, s->t, s->u, s->t == s->u, s->reach2);
-    for (int first, n; (n = nnp_bp_next(v, &pairs, &first)) > 0;)
-        nnp_bp_rates_batch(t, s, v, dots, first, n);
+    for (int first, n; (n = nnp_bp_next(v, &pairs, &first)) > 0;) nnp_bp_rates_batch(t, s, v, dots, first, n);
     __syncwarp();
     for (int f = v->lane; f < s->n_members; f += 32) {
         const nnp_bp_member* const m = t->member + s->first_member + f;
@@ -458,9 +388,10 @@ NNP_FN void nnp_bp_sweep_rates(const nnp_bp_tables* t, const nnp_bp_sweep* s, nn
 }
 
 /* Network inputs and their rates [functions][n_places] along the tangents lambda_i - lambda_j - M r_ij. */
-NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda, const double* NNP_RESTRICT virial_slope,
-                        const int* NNP_RESTRICT structure, const int* NNP_RESTRICT owner,
-                        nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT rates, int* NNP_RESTRICT most)
+NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda,
+                        const double* NNP_RESTRICT virial_slope, const int* NNP_RESTRICT structure,
+                        const int* NNP_RESTRICT owner, nnp_real* NNP_RESTRICT inputs,
+                        nnp_real* NNP_RESTRICT rates, int* NNP_RESTRICT most)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -482,4 +413,22 @@ NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda, const do
         inputs[(int64_t)f * n_places + place] = (v.g[f] - o->centre) * o->factor;
         rates[(int64_t)f * n_places + place] = v.g_dot[f] * o->factor;
     }
+}
+
+/* Sizes of the structs that nnpcore/gpu/bp.py mirrors, and the room of a warp in each mode. */
+NNP_KERNEL nnp_bp_sizes(const unsigned char* NNP_RESTRICT tables, int species, int capacity,
+                        int* NNP_RESTRICT out)
+{
+    const nnp_bp_tables t = nnp_bp_open(tables, species);
+    int reals;
+    if (threadIdx.x > 0) return;
+    out[0] = sizeof(nnp_bp_centre);
+    out[1] = sizeof(nnp_bp_radius);
+    out[2] = sizeof(nnp_bp_radial);
+    out[3] = sizeof(nnp_bp_use);
+    out[4] = sizeof(nnp_bp_sweep);
+    out[5] = sizeof(nnp_bp_group);
+    out[6] = sizeof(nnp_bp_member);
+    out[7] = sizeof(nnp_bp_function);
+    for (int mode = 0; mode < 3; ++mode) out[8 + mode] = nnp_bp_room(&t, mode, capacity, &reals);
 }

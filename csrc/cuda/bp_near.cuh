@@ -56,7 +56,8 @@ NNP_FN int nnp_bp_room(const nnp_bp_tables* t, int mode, int m, int* reals)
     return *reals * (int)sizeof(nnp_real) + (ints + 3) / 4 * 4 * (int)sizeof(int);
 }
 
-NNP_FN nnp_bp_near nnp_bp_take(const nnp_bp_tables* t, int mode, int m, unsigned char* room, int warp, int lane)
+NNP_FN nnp_bp_near nnp_bp_take(const nnp_bp_tables* t, int mode, int m, unsigned char* room, int warp,
+                               int lane)
 {
     nnp_bp_near v;
     int reals;
@@ -111,6 +112,76 @@ NNP_FN int nnp_bp_place(int yes, int lane, int capacity, int* m)
     const int place = *m + __popc(mask & ((1u << lane) - 1u));
     *m += __popc(mask);
     return yes && place < capacity ? place : -1;
+}
+
+/* The atom whose list a warp walks through. */
+typedef struct nnp_bp_row {
+    int i, n_rows;
+    const double* x;
+    const int64_t* slice_first;
+    const int *index, *segment;
+} nnp_bp_row;
+
+NNP_FN int nnp_bp_run_begin(const nnp_bp_row* a, int s)
+{
+    return s ? a->segment[(int64_t)(s - 1) * a->n_rows + a->i] : 0;
+}
+
+NNP_FN int nnp_bp_run_end(const nnp_bp_row* a, int s) { return a->segment[(int64_t)s * a->n_rows + a->i]; }
+
+/* dL/dF of the atoms, dL/dW of the structures: the tangent of a pair is lambda_i - lambda_j - M r_ij. */
+typedef struct nnp_bp_tangent {
+    const double* lambda; /* [n][3] of the rows */
+    const double* m;      /* [n_structures][9] */
+    const int* structure; /* [n] */
+    const int* owner;     /* [n_total - n] row of each ghost */
+    int n;
+} nnp_bp_tangent;
+
+NNP_FN void nnp_bp_rate_of(const nnp_bp_tangent* t, int i, const nnp_bp_bond* b, nnp_real* rate)
+{
+    const int j = b->other < t->n ? b->other : t->owner[b->other - t->n];
+    const double *const a = t->lambda + 3 * (int64_t)i, *const o = t->lambda + 3 * (int64_t)j;
+    const double* const m = t->m + 9 * (int64_t)t->structure[i];
+    const nnp_real x = b->r * b->x, y = b->r * b->y, z = b->r * b->z;
+    for (int c = 0; c < 3; ++c)
+        rate[c] = (nnp_real)(a[c] - o[c]) -
+                  ((nnp_real)m[3 * c] * x + (nnp_real)m[3 * c + 1] * y + (nnp_real)m[3 * c + 2] * z);
+}
+
+/* Packs the neighbours within reach; *most: the largest number of them that any atom had. */
+NNP_FN void nnp_bp_pack(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near* v, int* most,
+                        const nnp_bp_tangent* tangent)
+{
+    int m = 0;
+    for (int s = 0; s < v->n_species; ++s) {
+        const nnp_real reach = t->near[s];
+        const int end = nnp_bp_run_end(a, s);
+        if (v->lane == 0) v->base[s] = m < v->capacity ? m : v->capacity;
+        for (int k0 = nnp_bp_run_begin(a, s); k0 < end && reach > 0; k0 += 32) {
+            const int in = k0 + v->lane < end;
+            const nnp_bp_bond b = nnp_bp_bond_of(
+                a->x, a->index, nnp_bp_entry(a->slice_first, a->i, in ? k0 + v->lane : k0), a->i);
+            const int place = nnp_bp_place(in && b.r < reach, v->lane, v->capacity, &m);
+            if (place < 0) continue;
+            v->x[place] = b.x, v->y[place] = b.y, v->z[place] = b.z, v->r[place] = b.r;
+            if (tangent) {
+                nnp_real rate[3];
+                nnp_bp_rate_of(tangent, a->i, &b, rate);
+                const nnp_real along = rate[0] * b.x + rate[1] * b.y + rate[2] * b.z,
+                               inverse = NNP_R(1.0) / b.r;
+                v->gr[place] = along;
+                v->gx[place] = (rate[0] - along * b.x) * inverse;
+                v->gy[place] = (rate[1] - along * b.y) * inverse;
+                v->gz[place] = (rate[2] - along * b.z) * inverse;
+            }
+        }
+    }
+    if (v->lane == 0) {
+        v->base[v->n_species] = m < v->capacity ? m : v->capacity;
+        if (m > v->capacity) atomicMax(most, m);
+    }
+    __syncwarp();
 }
 
 /* The radial factors of the angular functions at all near neighbours. */

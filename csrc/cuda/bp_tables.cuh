@@ -14,13 +14,14 @@ enum { NNP_BP_DEGREE = 6 }; /* powers up to this are summed as one polynomial in
 
 /* R(r) */
 typedef struct nnp_bp_radius {
-    int kind;           /* 0 .. 8: exp(-eta (r - rs)^2) fc, fc of that kind; 9 + 2 (core - 4) + asymmetric: C */
-    nnp_real eta, rs;   /* C: 1/width, centre */
+    int kind;         /* 0 .. 8: exp(-eta (r - rs)^2) fc, fc of that kind; 9 + 2 (core - 4) + asymmetric: C */
+    nnp_real eta, rs; /* C: 1/width, centre */
     nnp_real rc, inner; /* of fc */
     nnp_real scale;     /* 1/(rc - inner) */
 } nnp_bp_radius;
 
-/* Sum over the neighbours of a species of one R, and the functions [first, first + n) of uses that want it. */
+/* Sum over the neighbours of a species of one R, and the functions [first, first + n) of uses that want it.
+ */
 typedef struct nnp_bp_radial {
     int radius, first, n;
 } nnp_bp_radial;
@@ -39,8 +40,8 @@ typedef struct nnp_bp_member {
     int input, kind;
     int fresh, n_steps, bits;
     int n_lower, lower_bits;
-    nnp_real lambda, zeta; /* windows: 1/width, centre */
-    nnp_real scale, slope; /* dA/dcos = slope p^(zeta-1), or the window's own derivative */
+    nnp_real lambda, zeta;            /* windows: 1/width, centre */
+    nnp_real scale, slope;            /* dA/dcos = slope p^(zeta-1), or the window's own derivative */
     nnp_real poly[NNP_BP_DEGREE + 1]; /* scale A as a polynomial in cos; members that are one come first */
 } nnp_bp_member;
 
@@ -65,7 +66,7 @@ typedef struct nnp_bp_function {
 /* One centre species; lists of a partner species t are [list[t], list[t + 1]). */
 typedef struct nnp_bp_centre {
     int n_functions, first_function;
-    int first_term, n_terms; /* places in term: index of the radius */
+    int first_term, n_terms;              /* places in term: index of the radius */
     int max_own, max_members, max_groups; /* radii of any partner, members and groups of any sweep */
     int first_sweep, n_sweeps;
     int radial, side, reach; /* places in span of S + 1 numbers, of S + 1, and in near of S */
@@ -204,7 +205,8 @@ NNP_FN void nnp_bp_angle_values(const int Q, const nnp_bp_member* m, const nnp_v
 }
 
 /* A and dA/dcos without the scale */
-NNP_FN void nnp_bp_angle_slopes(const int Q, const nnp_bp_member* m, const nnp_vec* c, nnp_vec* a, nnp_vec* da)
+NNP_FN void nnp_bp_angle_slopes(const int Q, const nnp_bp_member* m, const nnp_vec* c, nnp_vec* a,
+                                nnp_vec* da)
 {
     if (m->kind > NNP_BP_REAL) {
         nnp_bp_window_rows(Q, m, c, a, da);

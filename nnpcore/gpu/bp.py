@@ -320,7 +320,7 @@ class SymmetryFunctions:
         if room > most:
             raise GpuError(
                 f"symmetry functions: {self.capacity[s]} neighbours of an atom need {room} bytes of the GPU's shared "
-                f"memory, a block has {most}: use a shorter cutoff of the angular functions or device = \"cpu\""
+                f'memory, a block has {most}: use a shorter cutoff of the angular functions or device = "cpu"'
             )
         limit = DEFAULT_SHARED if room <= DEFAULT_SHARED else most
         warps = max(1, min(WARPS, limit // room))
