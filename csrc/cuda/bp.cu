@@ -102,6 +102,8 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
+NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
+
 /* Atoms rows [n_places] of one species, -1: none; segment: of all n rows; tables: nnpcore/gpu/bp.py;
  * capacity: room for near neighbours; most: grows where that was too little, and then the results are void.
  */
@@ -110,9 +112,10 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
         const int64_t *NNP_RESTRICT slice_first, const int *NNP_RESTRICT index,                              \
         const int *NNP_RESTRICT segment, int capacity, const unsigned char *NNP_RESTRICT tables, int species
 
-/* inputs [functions][n_places] of the network; outside [n]: functions beyond their training range. */
-NNP_KERNEL nnp_bp_values(NNP_BP_ARGS, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
-                         int* NNP_RESTRICT most)
+/* inputs [functions][n_places] of the network; outside [n]: functions beyond their training range; atoms
+ * closer than least are reported. */
+NNP_KERNEL nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
+                         int* NNP_RESTRICT status)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -123,14 +126,14 @@ NNP_KERNEL nnp_bp_values(NNP_BP_ARGS, nnp_real* NNP_RESTRICT inputs, int* NNP_RE
     const nnp_bp_row a = {i, n, x, slice_first, index, segment};
     nnp_bp_near v = nnp_bp_take(&t, NNP_BP_VALUES, capacity, room, warp, lane);
     for (int f = lane; f < t.c->n_functions; f += 32) v.g[f] = 0;
-    nnp_bp_pack(&t, &a, &v, most, nullptr);
+    const int fits = nnp_bp_pack(&t, &a, &v, (nnp_real)least, status, nullptr);
     nnp_bp_terms(&t, &v, 0);
     nnp_bp_radial_sums(&t, &a, &v, nullptr);
     for (int s = 0; s < t.c->n_sweeps; ++s) nnp_bp_sweep_values(&t, t.sweep + s, &v);
     int beyond = 0;
     for (int f = lane; f < t.c->n_functions; f += 32) {
         const nnp_bp_function* const o = t.function + f;
-        inputs[(int64_t)f * n_places + place] = (v.g[f] - o->centre) * o->factor;
+        inputs[(int64_t)f * n_places + place] = fits ? (v.g[f] - o->centre) * o->factor : nnp_bp_nothing();
         beyond += v.g[f] < o->minimum || v.g[f] > o->maximum;
     }
     for (int step = 16; step > 0; step >>= 1) beyond += __shfl_xor_sync(0xffffffffu, beyond, step);
@@ -263,7 +266,7 @@ NNP_FN void nnp_bp_sweep_pull(const nnp_bp_tables* t, const nnp_bp_sweep* s, nnp
 
 /* The radial functions' part, and all of it to the list's entries; own: room for a species' radii. */
 NNP_FN void nnp_bp_write(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near* v, nnp_real* own,
-                         nnp_real* gradient, int64_t entries)
+                         nnp_real* gradient, int64_t entries, int add)
 {
     int m = 0;
     for (int s = 0; s < v->n_species; ++s) {
@@ -291,16 +294,21 @@ NNP_FN void nnp_bp_write(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_nea
                 radial += own[l] * slope[0];
             }
             if (!in) continue;
-            gradient[entry] = radial * b.x + (place < 0 ? NNP_R(0.0) : v->gx[place]);
-            gradient[entries + entry] = radial * b.y + (place < 0 ? NNP_R(0.0) : v->gy[place]);
-            gradient[2 * entries + entry] = radial * b.z + (place < 0 ? NNP_R(0.0) : v->gz[place]);
+            const nnp_real g[3] = {radial * b.x + (place < 0 ? NNP_R(0.0) : v->gx[place]),
+                                   radial * b.y + (place < 0 ? NNP_R(0.0) : v->gy[place]),
+                                   radial * b.z + (place < 0 ? NNP_R(0.0) : v->gz[place])};
+            for (int c = 0; c < 3; ++c) {
+                nnp_real* const out = gradient + c * entries + entry;
+                *out = add ? *out + g[c] : g[c];
+            }
         }
     }
 }
 
-/* gradient [3][entries] = dE_i/dr_ij from de_dg [functions][n_places] = dE_i/d(input) */
+/* gradient [3][entries] = dE_i/dr_ij, or added to what is there, from de_dg [functions][n_places] =
+ * dE_i/d(input) */
 NNP_KERNEL nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int64_t entries,
-                           nnp_real* NNP_RESTRICT gradient, int* NNP_RESTRICT most)
+                           nnp_real* NNP_RESTRICT gradient, int add)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -312,13 +320,14 @@ NNP_KERNEL nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int6
     nnp_bp_near v = nnp_bp_take(&t, NNP_BP_PULL, capacity, room, warp, lane);
     for (int f = lane; f < t.c->n_functions; f += 32)
         v.g[f] = de_dg[(int64_t)f * n_places + place] * t.function[f].factor;
-    nnp_bp_pack(&t, &a, &v, most, nullptr);
+    const int fits = nnp_bp_pack(&t, &a, &v, NNP_R(0.0), nullptr, nullptr);
     nnp_bp_terms(&t, &v, 1);
-    for (int k = lane; k < v.base[v.n_species]; k += 32) v.gx[k] = v.gy[k] = v.gz[k] = 0;
+    const nnp_real zero = fits ? NNP_R(0.0) : nnp_bp_nothing();
+    for (int k = lane; k < v.base[v.n_species]; k += 32) v.gx[k] = v.gy[k] = v.gz[k] = zero;
     __syncwarp();
     nnp_real *const own = v.sums, *const u = v.sums + t.c->max_own;
     for (int s = 0; s < t.c->n_sweeps; ++s) nnp_bp_sweep_pull(&t, t.sweep + s, &v, u);
-    nnp_bp_write(&t, &a, &v, own, gradient, entries);
+    nnp_bp_write(&t, &a, &v, own, gradient, entries, add);
 }
 
 /* ---- rates ---- */
@@ -391,7 +400,7 @@ NNP_FN void nnp_bp_sweep_rates(const nnp_bp_tables* t, const nnp_bp_sweep* s, nn
 NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda,
                         const double* NNP_RESTRICT virial_slope, const int* NNP_RESTRICT structure,
                         const int* NNP_RESTRICT owner, nnp_real* NNP_RESTRICT inputs,
-                        nnp_real* NNP_RESTRICT rates, int* NNP_RESTRICT most)
+                        nnp_real* NNP_RESTRICT rates)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -403,14 +412,14 @@ NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda,
     const nnp_bp_tangent tangent = {lambda, virial_slope, structure, owner, n};
     nnp_bp_near v = nnp_bp_take(&t, NNP_BP_RATES, capacity, room, warp, lane);
     for (int f = lane; f < t.c->n_functions; f += 32) v.g[f] = v.g_dot[f] = 0;
-    nnp_bp_pack(&t, &a, &v, most, &tangent);
+    const int fits = nnp_bp_pack(&t, &a, &v, NNP_R(0.0), nullptr, &tangent);
     nnp_bp_terms(&t, &v, 1);
     nnp_bp_radial_sums(&t, &a, &v, &tangent);
     nnp_real* const dots = v.sums + 32 * nnp_bp_columns(&t);
     for (int s = 0; s < t.c->n_sweeps; ++s) nnp_bp_sweep_rates(&t, t.sweep + s, &v, dots);
     for (int f = lane; f < t.c->n_functions; f += 32) {
         const nnp_bp_function* const o = t.function + f;
-        inputs[(int64_t)f * n_places + place] = (v.g[f] - o->centre) * o->factor;
+        inputs[(int64_t)f * n_places + place] = fits ? (v.g[f] - o->centre) * o->factor : nnp_bp_nothing();
         rates[(int64_t)f * n_places + place] = v.g_dot[f] * o->factor;
     }
 }

@@ -149,39 +149,43 @@ NNP_FN void nnp_bp_rate_of(const nnp_bp_tangent* t, int i, const nnp_bp_bond* b,
                   ((nnp_real)m[3 * c] * x + (nnp_real)m[3 * c + 1] * y + (nnp_real)m[3 * c + 2] * z);
 }
 
-/* Packs the neighbours within reach; *most: the largest number of them that any atom had. */
-NNP_FN void nnp_bp_pack(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near* v, int* most,
-                        const nnp_bp_tangent* tangent)
+/* dr/dt and du/dt of a near neighbour */
+NNP_FN void nnp_bp_rate_near(const nnp_bp_tangent* t, int i, const nnp_bp_bond* b, nnp_bp_near* v, int place)
 {
-    int m = 0;
+    nnp_real rate[3];
+    nnp_bp_rate_of(t, i, b, rate);
+    const nnp_real along = rate[0] * b->x + rate[1] * b->y + rate[2] * b->z, inverse = NNP_R(1.0) / b->r;
+    v->gr[place] = along;
+    v->gx[place] = (rate[0] - along * b->x) * inverse;
+    v->gy[place] = (rate[1] - along * b->y) * inverse;
+    v->gz[place] = (rate[2] - along * b->z) * inverse;
+}
+
+/* Packs the neighbours within reach; 0 where there is no room for them. Atoms closer than least go to status.
+ */
+NNP_FN int nnp_bp_pack(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near* v, nnp_real least,
+                       int* status, const nnp_bp_tangent* tangent)
+{
+    int m = 0, clash = 0;
     for (int s = 0; s < v->n_species; ++s) {
         const nnp_real reach = t->near[s];
         const int end = nnp_bp_run_end(a, s);
         if (v->lane == 0) v->base[s] = m < v->capacity ? m : v->capacity;
-        for (int k0 = nnp_bp_run_begin(a, s); k0 < end && reach > 0; k0 += 32) {
+        for (int k0 = nnp_bp_run_begin(a, s); k0 < end; k0 += 32) {
             const int in = k0 + v->lane < end;
-            const nnp_bp_bond b = nnp_bp_bond_of(
-                a->x, a->index, nnp_bp_entry(a->slice_first, a->i, in ? k0 + v->lane : k0), a->i);
+            const int64_t entry = nnp_bp_entry(a->slice_first, a->i, in ? k0 + v->lane : k0);
+            const nnp_bp_bond b = nnp_bp_bond_of(a->x, a->index, entry, a->i);
             const int place = nnp_bp_place(in && b.r < reach, v->lane, v->capacity, &m);
+            clash |= in && b.r < least;
             if (place < 0) continue;
             v->x[place] = b.x, v->y[place] = b.y, v->z[place] = b.z, v->r[place] = b.r;
-            if (tangent) {
-                nnp_real rate[3];
-                nnp_bp_rate_of(tangent, a->i, &b, rate);
-                const nnp_real along = rate[0] * b.x + rate[1] * b.y + rate[2] * b.z,
-                               inverse = NNP_R(1.0) / b.r;
-                v->gr[place] = along;
-                v->gx[place] = (rate[0] - along * b.x) * inverse;
-                v->gy[place] = (rate[1] - along * b.y) * inverse;
-                v->gz[place] = (rate[2] - along * b.z) * inverse;
-            }
+            if (tangent) nnp_bp_rate_near(tangent, a->i, &b, v, place);
         }
     }
-    if (v->lane == 0) {
-        v->base[v->n_species] = m < v->capacity ? m : v->capacity;
-        if (m > v->capacity) atomicMax(most, m);
-    }
+    if (clash) nnp_report(status, NNP_STATUS_CLASH, a->i);
+    if (v->lane == 0) v->base[v->n_species] = m < v->capacity ? m : v->capacity;
     __syncwarp();
+    return m <= v->capacity;
 }
 
 /* The radial factors of the angular functions at all near neighbours. */

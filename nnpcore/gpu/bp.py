@@ -2,7 +2,7 @@
 
 The functions of a model are sorted into groups that share a radial factor, and groups into sweeps over the same
 triplets (csrc/cuda/bp_tables.cuh, whose structs the dtypes here mirror). A warp does one atom; the neighbours that the
-angular functions see stand in shared memory, so that `prepare()` has to look, after every new list, how many they are.
+angular functions see stand in shared memory, so that after every new list `capacity()` looks how many they are.
 """
 
 import math
@@ -19,6 +19,7 @@ BATCH = 128  # NNP_BP_BATCH
 WARPS = 4  # of a block, fewer where shared memory is short
 INTEGERS = 64  # powers up to this are products
 LEAST_OPTIN = 99 * 1024  # bytes of shared memory that devices since compute capability 8.6 lend a block
+MOST_NEAR = 32767  # neighbours: two of their places are packed into one int
 FAR = 1e30  # squared reach of functions without R(r_jk)
 VALUES, PULL, RATES = range(3)
 SUBTYPES = {"e": 4, "p1": 5, "p2": 6, "p3": 7, "p4": 8}
@@ -284,81 +285,95 @@ def shared_limit(backend):
     return cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"] if cuda else LEAST_OPTIN
 
 
-class SymmetryFunctions:
-    """The symmetry functions of a model on a device. Raises GpuError."""
+class Bp:
+    """The symmetry functions of a model; what model.py and train.py ask of them: msr.py. Raises GpuError.
+
+    They have no trainable numbers: set_theta() and parameters() do nothing.
+    """
+
+    clash = 1e-3  # Å: atoms closer than this are an error
 
     def __init__(self, backend, model, precision):
         self.backend, self.precision = backend, precision
         self.tables = Tables(model, precision)
         self.data = backend.device(self.tables.data)
-        self.most = backend.device(np.zeros(1, dtype=np.int32))
-        self.capacity = None
+        self.size = model.n_fingerprints
+        self.has_ranges = model.metadata["bp"]["minimum"] is not None
+        self._outside = None  # [n] of the last inputs()
 
-    def _arguments(self, system, s, rows):
-        places = np.int32(len(rows))
+    def set_theta(self, theta):
+        """Nothing: no parameter is the functions' own."""
+
+    def n_own(self, s):
+        """Parameters of species s that are not its network's."""
+        return 0
+
+    # ---- launches ----
+
+    def _arguments(self, system, places, capacity):
         lists = (np.int32(system.n), system.x, system.slice_first, system.index, system.segment)
-        return (places, rows, *lists, np.int32(self.capacity[s]), self.data, np.int32(s))
+        return (np.int32(places.n), places.rows, *lists, np.int32(capacity), self.data, np.int32(places.species))
 
-    def prepare(self, system, rows):
-        """Room for the neighbours that atoms have in a new list, until an atom has moved half its skin; rows: those of
-        each species. Waits for the device."""
-        self.capacity = [0] * len(rows)
-        for s, own in enumerate(rows):
-            if len(own) == 0:
-                continue
-            self.most[...] = 0
-            arguments = (*self._arguments(system, s, own), np.float64(system.skin + 1e-6), self.most)
-            self.backend.launch(KERNELS, "nnp_bp_crowd", len(own), arguments, self.precision)
-            most = int(self.backend.host(self.most)[0])
-            self.capacity[s] = max(most, 1) | 1  # odd: rows of it begin in different banks
-        self.most[...] = 0
+    def capacity(self, system, places):
+        """Neighbours of an atom that the angular functions see at most until the list is built again; kept with
+        places. Waits for the device at the first call."""
+        if getattr(places, "near", None) is None:
+            most = self.backend.xp.zeros(1, dtype=np.int32)
+            arguments = (*self._arguments(system, places, 0), np.float64(system.skin + 1e-6), most)
+            self.backend.launch(KERNELS, "nnp_bp_crowd", places.n, arguments, self.precision)
+            places.near = max(int(self.backend.host(most)[0]), 1) | 1  # odd: rows begin in different banks
+        return places.near
 
-    def _launch(self, name, mode, system, s, rows, arguments):
-        if len(rows) == 0:
+    def _launch(self, name, mode, system, places, arguments):
+        if places.n == 0:
             return
-        room, most = self.tables.room(s, mode, self.capacity[s]), shared_limit(self.backend)
-        if room > most:
+        capacity = self.capacity(system, places)
+        room, most = self.tables.room(places.species, mode, capacity), shared_limit(self.backend)
+        if room > most or capacity > MOST_NEAR:
             raise GpuError(
-                f"symmetry functions: {self.capacity[s]} neighbours of an atom need {room} bytes of the GPU's shared "
-                f'memory, a block has {most}: use a shorter cutoff of the angular functions or device = "cpu"'
+                f"{capacity} neighbours of an atom are too many for the GPU's shared memory ({room} bytes an atom, "
+                f"there are {most}): a shorter cutoff of the angular functions, or float32"
             )
-        limit = DEFAULT_SHARED if room <= DEFAULT_SHARED else most
-        warps = max(1, min(WARPS, limit // room))
+        warps = max(1, min(WARPS, (DEFAULT_SHARED if room <= DEFAULT_SHARED else most) // room))
         kernel = self.backend.kernel(KERNELS, name, self.precision)
-        arguments = (*self._arguments(system, s, rows), *arguments, self.most)
-        kernel((-(-len(rows) // warps),), (32 * warps,), arguments, shared_mem=warps * room)
+        arguments = (*self._arguments(system, places, capacity), *arguments)
+        kernel((-(-places.n // warps),), (32 * warps,), arguments, shared_mem=warps * room)
 
-    def _empty(self, s, rows):
-        shape = (self.tables.centres[s]["n_functions"], len(rows))
-        return self.backend.xp.empty(shape, dtype=REAL[self.precision])
+    def _empty(self, places):
+        return self.backend.xp.empty((self.size[places.species], places.n), dtype=REAL[self.precision])
 
-    def inputs(self, system, s, rows, outside):
-        """Network inputs [n_functions, n_places] of the atoms rows [n_places] of species s, -1 for no atom.
+    def inputs(self, system, places):
+        """(network inputs [f, n] of the places, None); atoms closer than system.clash are reported in system.status."""
+        if self._outside is None or len(self._outside) != system.n:
+            self._outside = self.backend.xp.zeros(system.n, dtype=np.int32)
+        inputs, least = self._empty(places), np.float64(max(system.clash, self.clash))
+        self._launch("nnp_bp_values", VALUES, system, places, (least, inputs, self._outside, system.status))
+        return inputs, None
 
-        outside [n], int32: set to the number of functions beyond their training range.
+    def gradient(self, system, places, de_dg, more, gradient, add):
+        """g_ij = dE_i/dr_ij of the places' entries: written to gradient [3, entries], or added to it."""
+        arguments = (de_dg, np.int64(system.entries), gradient, np.int32(add))
+        self._launch("nnp_bp_gradient", PULL, system, places, arguments)
+
+    def rates(self, system, places, tangent):
+        """(inputs, d(inputs)/dt [f, n], None) along the tangents of the pairs, lambda_i - lambda_j - M r_ij.
+
+        tangent.forces [n, 3]: lambda = dL/dF in the order of the rows; tangent.virials [structures, 9]: M = dL/dW.
         """
-        inputs = self._empty(s, rows)
-        self._launch("nnp_bp_values", VALUES, system, s, rows, (inputs, outside))
-        return inputs
+        inputs, rates = self._empty(places), self._empty(places)
+        arguments = (tangent.forces, tangent.virials, system.structure, system.owner, inputs, rates)
+        self._launch("nnp_bp_rates", RATES, system, places, arguments)
+        return inputs, rates, None
 
-    def gradient(self, system, s, rows, de_dg, gradient):
-        """gradient [3, entries] of these rows' entries: dE_i/dr_ij (eV/Å), from de_dg [n_functions, n_places]."""
-        arguments = (de_dg, np.int64(system.entries), gradient)
-        self._launch("nnp_bp_gradient", PULL, system, s, rows, arguments)
+    def parameters(self, places, rate, more, p, q, groups, grad):
+        """Nothing: no parameter is the functions' own."""
 
-    def rates(self, system, s, rows, force_slope, virial_slope):
-        """(inputs, rates) [n_functions, n_places] along the tangents lambda_i - lambda_j - M r_ij of the pairs.
-
-        force_slope [n, 3]: lambda = dL/dF in the order of the rows; virial_slope [n_structures, 9]: M = dL/dW.
-        """
-        inputs, rates = self._empty(s, rows), self._empty(s, rows)
-        arguments = (force_slope, virial_slope, system.structure, system.owner, inputs, rates)
-        self._launch("nnp_bp_rates", RATES, system, s, rows, arguments)
-        return inputs, rates
-
-    def overflow(self):
-        """Whether an atom had more neighbours than prepare() left room for: then results are void. Waits."""
-        return bool(self.backend.host(self.most)[0])
+    def outside(self):
+        """(atoms, functions of atoms) beyond their training range at the last inputs(); waits for the device."""
+        if self._outside is None or not self.has_ranges:
+            return 0, 0
+        count = self.backend.host(self._outside)
+        return int((count > 0).sum()), int(count.sum())
 
 
-__all__ = ["SymmetryFunctions", "Tables"]
+__all__ = ["Bp", "Tables"]

@@ -1,73 +1,40 @@
 """Symmetry functions on the device against the C core: inputs, forces, virials, rates along pair tangents."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from emulator import EmulatedBackend
 from reference import bp as reference
-from reference.systems import TRICLINIC, bp_case, random_system
+from reference.systems import TRICLINIC, ZBL_TERM, bp_case, random_system
 
 from nnpcore import Model, _core, n2p2
 from nnpcore.bp import rescaled
 from nnpcore.gpu import bp, gather
-from nnpcore.gpu.system import System
+from nnpcore.gpu.backend import GpuError
+from nnpcore.gpu.model import Evaluator, Places
+from nnpcore.gpu.system import CLASH
+from nnpcore.validate import InputError
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-6}
 CUTOFFS = [(kind, alpha) for kind in range(9) for alpha in (0.0, 0.3)]
 
 
-def rows_of(system):
-    """Rows of each species, as int32 arrays."""
-    species = np.asarray(system.species)
-    return [np.flatnonzero(species == s).astype(np.int32) for s in range(system.n_species)]
-
-
-def layers(model, s):
-    """[(W, b, activation), ...] of a species' network."""
-    names = [*model.metadata["network"][s]["activation"], "linear"]
-    weights = reference.layers_of(model.tensors, model.species[s])
-    return [(w, b, name) for (w, b), name in zip(weights, names, strict=True)]
-
-
-def network(model, s, inputs):
-    """(energy [n], dE/d(input) [f, n]) by complex steps."""
-    x = inputs.T.astype(np.float64)
-    weights = [(w, b) for w, b, _ in layers(model, s)]
-    names = [name for _, _, name in layers(model, s)][:-1]
-    energy = reference.network(weights, names, x.astype(complex)).real
-    slope = np.empty_like(x)
-    for f in range(x.shape[1]):
-        moved = x.astype(complex)
-        moved[:, f] += 1j * reference.STEP
-        slope[:, f] = reference.network(weights, names, moved).imag / reference.STEP
-    return energy, slope.T
-
-
 class Evaluation:
-    """Energy, forces and inputs of a model on the device, with the network in NumPy."""
+    """Energies, forces and inputs of frames [(x, species, cell, pbc)] on the device."""
 
     def __init__(self, emu, model, frames, precision, skin=0.0, derivatives=True):
-        self.derivatives = derivatives
-        self.system = System(emu, [f[1:] for f in frames], len(model.species), model.cutoff, skin)
+        self.evaluator = Evaluator(emu, model, precision)
+        self.functions = self.evaluator.fingerprints
+        self.system = self.evaluator.system([f[1:] for f in frames], skin)
         self.system.build(np.concatenate([f[0] for f in frames]))
-        functions = self.functions = bp.SymmetryFunctions(emu, model, precision)
-        self.rows = rows_of(self.system)
-        functions.prepare(self.system, self.rows)
-        self.outside = np.full(self.system.n, -7, dtype=np.int32)
-        gradient = gather.pair_array(self.system, precision)
-        energies = np.zeros(self.system.n)
-        self.inputs = []
-        for s, rows in enumerate(self.rows):
-            inputs = functions.inputs(self.system, s, rows, self.outside)
-            self.inputs.append(inputs)
-            if not derivatives:
-                continue
-            energies[rows], slope = network(model, s, inputs)
-            energies[rows] += model.e0[s]
-            functions.gradient(self.system, s, rows, np.ascontiguousarray(slope, dtype=inputs.dtype), gradient)
-        assert not functions.overflow()
-        self.energies = self.system.to_caller(energies)
-        self.forces = self.system.to_caller(gather.forces(self.system, gradient, precision))
-        self.virials = gather.row_virials(self.system, gradient, precision)
+        self.places = self.evaluator.places(self.system)
+        self.inputs = [self.functions.inputs(self.system, p)[0] for p in self.places]
+        if derivatives:
+            energies, gradient = self.evaluator.evaluate(self.system)
+            self.energies = self.system.to_caller(energies)
+            self.forces = self.system.to_caller(gather.forces(self.system, gradient, precision))
+            self.virials = gather.row_virials(self.system, gradient, precision)
 
 
 def frame(rng, n_species, n=14, cell=TRICLINIC, pbc=(True, True, True), **more):
@@ -227,7 +194,8 @@ def test_extrapolation_is_counted(emu, rng):
     out = Evaluation(emu, model, [f], "float64")
     work = _core.Workspace(model.core, 1, 0, 0.0)
     work.compute(f[1], f[0], f[2], f[3], True, False)
-    assert work.outside == (int((out.outside > 0).sum()), int(out.outside.sum())) and out.outside.any()
+    assert work.outside == out.functions.outside() and work.outside[1] > 0
+    assert Evaluation(emu, start, [f], "float64").functions.outside() == (0, 0)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
@@ -238,51 +206,84 @@ def test_rates(emu, rng, n_species, precision):
     frames = [frame(rng, n_species, 8), frame(rng, n_species, 5, None, (False, False, False), min_distance=1.4)]
     out = Evaluation(emu, model, frames, precision)
     system, functions = out.system, out.functions
-    force_slope, virial_slope = rng.normal(size=(system.n, 3)), rng.normal(size=(2, 9))
-    for s, rows in enumerate(out.rows):
-        padded = np.concatenate([rows[:2], [-1], rows[2:]]).astype(np.int32)
-        live = padded >= 0
-        inputs, rates = functions.rates(system, s, padded, force_slope, virial_slope)
-        assert np.abs(inputs[:, live] - out.inputs[s]).max() <= 10 * TOLERANCE[precision] * np.abs(out.inputs[s]).max()
+    tangent = SimpleNamespace(forces=rng.normal(size=(system.n, 3)), virials=rng.normal(size=(2, 9)))
+    for places, expected_inputs in zip(out.places, out.inputs, strict=True):
+        rows = places.rows
+        padded = Places(places.species, np.concatenate([rows[:2], [-1], rows[2:]]).astype(np.int32), 0)
+        live = padded.rows >= 0
+        inputs, rates, _ = functions.rates(system, padded, tangent)
+        size = np.abs(expected_inputs).max()
+        assert np.abs(inputs[:, live] - expected_inputs).max() <= 10 * TOLERANCE[precision] * size
         for f in rng.permutation(len(rates))[:6]:
             de_dg, gradient = np.zeros((len(rates), len(rows)), rates.dtype), gather.pair_array(system, precision)
             de_dg[f] = 1
-            functions.gradient(system, s, rows, de_dg, gradient)
-            expected = [along(system, i, gradient, force_slope, virial_slope) for i in rows]
-            size = np.abs(rates[:, live]).max()
-            assert np.abs(rates[f, live] - expected).max() <= 5 * TOLERANCE[precision] * size
+            functions.gradient(system, places, de_dg, None, gradient, False)
+            expected = [along(system, i, gradient, tangent) for i in rows]
+            assert np.abs(rates[f, live] - expected).max() <= 5 * TOLERANCE[precision] * np.abs(rates[:, live]).max()
 
 
-def along(system, i, gradient, force_slope, virial_slope):
+def along(system, i, gradient, slopes):
     """sum_p g_p . (lambda_i - lambda_j - M r_ij)"""
     total, first = 0.0, system.slice_first[i // 32] + i % 32
     for k in range(system.count[i]):
         p = first + 32 * k
         j = system.index[p]
         owner = j if j < system.n else system.owner[j - system.n]
-        m = virial_slope[system.structure[i]].reshape(3, 3)
-        tangent = force_slope[i] - force_slope[owner] - m @ (system.x[j, :3] - system.x[i, :3])
+        m = slopes.virials[system.structure[i]].reshape(3, 3)
+        tangent = slopes.forces[i] - slopes.forces[owner] - m @ (system.x[j, :3] - system.x[i, :3])
         total += gradient[:, p].astype(float) @ tangent
     return total
 
 
 def test_room_for_neighbours(emu, rng):
-    """prepare() counts with the skin; too little room is seen, and never written beyond."""
+    """Counted with the skin; where it is too little nothing is written beyond it, and the results are NaN."""
     model = bp_case(1).model
     f = frame(rng, 1)
     out = Evaluation(emu, model, [f], "float64", skin=1.0)
     d = out.system.x[None, :, :3] - out.system.x[: out.system.n, None, :3]
     near = np.linalg.norm(d, axis=-1)
-    reach = max(
-        e["rc"] if "rc" in e else e["r_high"]
-        for e in model.metadata["bp"]["functions"][0]
-        if e["type"] not in bp.RADIAL
-    )
+    angular = [e for e in model.metadata["bp"]["functions"][0] if e["type"] not in bp.RADIAL]
+    reach = max(e["rc"] if "rc" in e else e["r_high"] for e in angular)
     most = ((near > 0) & (near < reach + 1.0)).sum(axis=1).max()
-    assert most <= out.functions.capacity[0] <= most + 1
-    out.functions.capacity = [3]
-    out.functions.inputs(out.system, 0, out.rows[0], out.outside)
-    assert out.functions.overflow()
+    places = out.places[0]
+    assert most <= places.near <= most + 1
+    places.near = 3
+    gradient = out.evaluator.evaluate(out.system)[1]
+    forces = gather.forces(out.system, gradient, "float64")
+    assert np.isnan(forces).all() and np.isnan(functions_rates(out, places)).all()
+    assert np.isnan(out.functions.inputs(out.system, places)[0]).all()
+    places.near = bp.MOST_NEAR
+    with pytest.raises(GpuError, match="32767 neighbours of an atom are too many"):
+        out.evaluator.evaluate(out.system)
+
+
+def functions_rates(out, places):
+    tangent = SimpleNamespace(forces=np.zeros((out.system.n, 3)), virials=np.zeros((1, 9)))
+    return out.functions.rates(out.system, places, tangent)[0]
+
+
+def test_atoms_too_close(emu):
+    model = bp_case(1).model
+    x = np.array([[0.0, 0, 0], [0.0, 0, 5e-4], [2.0, 0, 0]])
+    system = Evaluator(emu, model, "float64").system([(np.zeros(3, np.int32), None, np.zeros(3, np.int32))])
+    with pytest.raises(InputError, match=r"atoms 0 and 1 are closer than 0\.001"):
+        system.build(x)
+    out = Evaluation(emu, model, [(x * 2.5, np.zeros(3, np.int32), None, np.zeros(3, np.int32))], "float64")
+    out.system.refresh(x[np.asarray(out.system.order)])  # the list stays
+    out.evaluator.evaluate(out.system)
+    with pytest.raises(InputError, match=r"atoms 0 and 1 are closer than 0\.001"):
+        out.system.check(CLASH)
+
+
+def test_model_compute(emulated, rng):
+    """Model.compute(device="gpu"): everything that it returns, with a classical potential under the network."""
+    model = bp_case(3, terms=[ZBL_TERM]).model
+    f = frame(rng, 3)
+    a = model.compute(f[0], f[1], cell=f[2], pbc=True, virials=True)
+    b = model.compute(f[0], f[1], cell=f[2], pbc=True, virials=True, device="gpu")
+    for name in ("energy", "energies", "forces", "virial", "virials", "stress"):
+        want = getattr(a, name)
+        np.testing.assert_allclose(getattr(b, name), want, rtol=0, atol=1e-13 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("name", ["cutoff1_alpha0.3", "cutoff6_alpha0"])
@@ -299,13 +300,13 @@ def test_values_of_n2p2(emu, shared, name):
         pbc = np.full(3, cell is not None, dtype=np.int32)
         out = Evaluation(emu, model, [(data[f"s{k}_pos"], atoms, cell, pbc)], "float64", derivatives=False)
         offset, order = data[f"s{k}_G_offset"].astype(int), np.asarray(out.system.order)
-        for s, rows in enumerate(out.rows):
+        for places, inputs in zip(out.places, out.inputs, strict=True):
             # n2p2 leaves out exactly collinear triplets, which the periodic images of the second have
-            good = [not (k == 1 and f["type"] == 22 and f["subtype"] == "p4a") for f in table[species[s]]]
-            for place, row in enumerate(rows):
+            good = [not (k == 1 and f["type"] == 22 and f["subtype"] == "p4a") for f in table[species[places.species]]]
+            for place, row in enumerate(places.rows):
                 i = order[row]
                 expected = data[f"s{k}_G_raw"][offset[i] : offset[i + 1]]
-                error = np.abs(out.inputs[s][:, place] - expected) / (np.abs(expected) + 1e-3)
+                error = np.abs(inputs[:, place] - expected) / (np.abs(expected) + 1e-3)
                 assert error[good].max() <= 1e-10
 
 
@@ -319,6 +320,4 @@ def test_published_potentials(emu, shared, rng, name, units, n):
     cell = np.diag([6.9, 7.3, 7.1]) if name[0] == "H" else np.diag([6.0, 6.3, 6.6])
     f = frame(rng, len(model.species), n, cell, min_distance=1.1)
     for precision in TOLERANCE:
-        out = Evaluation(emu, model, [f], precision, derivatives=name[0] == "H" or precision == "float64")
-        if out.derivatives:
-            compare(model, f, out, precision, 10.0)
+        compare(model, f, Evaluation(emu, model, [f], precision), precision, 10.0)
