@@ -323,3 +323,40 @@ NNP_KERNEL __launch_bounds__(128)
         reverse[first + (int64_t)NNP_SLICE * k] = place < 0 ? -1 : (int)(other + (int64_t)NNP_SLICE * place);
     }
 }
+
+/* Ordered pairs by distance and species, bin = floor(r n_bins/r_max): counts [S][S][n_bins], added to. A block counts
+ * in shared memory where n_shared (the size of counts) is not 0. */
+NNP_KERNEL __launch_bounds__(128)
+    nnp_pair_histogram(int n, int n_species, int n_bins, double r_max, int n_shared, const double* NNP_RESTRICT x,
+                       const int* NNP_RESTRICT key, const int* NNP_RESTRICT structure,
+                       const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
+                       const int* NNP_RESTRICT row_start, const int* NNP_RESTRICT ghost_start,
+                       unsigned long long* NNP_RESTRICT counts)
+{
+    NNP_DYN_SHARED(unsigned, mine);
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    const double scale = n_bins / r_max;
+    for (int k = threadIdx.x; k < n_shared; k += blockDim.x) mine[k] = 0;
+    __syncthreads();
+    if (i < n) {
+        const nnp_cell c = nnp_get_cell(lattice, grid, structure[i]);
+        const nnp_atom a = nnp_load_atom(x, i);
+        for (int q = 0; q < 18; ++q) {
+            const nnp_stretch s = nnp_around(&c, key[i], q, n, row_start, ghost_start);
+            for (int j = s.begin; j < s.end; ++j) {
+                const nnp_atom b = nnp_load_atom(x, j);
+                const double r2 = nnp_distance2(&a, &b);
+                const int bin = r2 < r_max * r_max ? (int)(sqrt(r2) * scale) : n_bins;
+                if (bin >= n_bins || j == i) continue;
+                const int place = (a.species * n_species + b.species) * n_bins + bin;
+                if (n_shared)
+                    atomicAdd(mine + place, 1u);
+                else
+                    atomicAdd(counts + place, 1ull);
+            }
+        }
+    }
+    __syncthreads();
+    for (int k = threadIdx.x; k < n_shared; k += blockDim.x)
+        if (mine[k]) atomicAdd(counts + k, (unsigned long long)mine[k]);
+}

@@ -44,7 +44,7 @@ class Backend:
     def __init__(self):
         self.xp = _import_cupy()
         _check_device(self.xp)
-        self._modules = {}
+        self._modules, self._kernels = {}, {}
 
     @property
     def name(self):
@@ -71,10 +71,14 @@ class Backend:
 
     def kernel(self, file, name, precision="float64"):
         """Kernel `name` of csrc/<file>, compiled once for the device. Raises GpuError."""
-        key = (file, precision)
-        if key not in self._modules:
-            self._modules[key] = self.xp.RawModule(code=sources.expand(file), options=flags(precision))
-        return _Kernel(self, self._modules[key], file, name)
+        key = (file, name, precision)
+        if key not in self._kernels:
+            module = self._modules.get((file, precision))
+            if module is None:
+                module = self.xp.RawModule(code=sources.expand(file), options=flags(precision))
+                self._modules[file, precision] = module
+            self._kernels[key] = _Kernel(self, module, file, name)
+        return self._kernels[key]
 
     def launch(self, file, name, n, args, precision="float64", block=128, shared_mem=0):
         """Run a kernel with at least n threads in blocks of `block`."""

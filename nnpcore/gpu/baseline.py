@@ -34,7 +34,7 @@ class Baseline:
                     parameter += [COULOMB * zi * zj, (zi**0.23 + zj**0.23) / 0.46850]
         return file, kernel, [np.int32(k) for k in kinds], self.backend.device(parameter, np.float64)
 
-    def evaluate(self, system, energy, gradient, add):
+    def evaluate(self, system, energy, gradient, add=False):
         """Energy [n] (float64, eV) and gradient [3, entries] of all terms: added to what is there, or, with add
         False, written; without terms and add, zeros."""
         if not self.terms and not add:

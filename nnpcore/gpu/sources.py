@@ -1,4 +1,4 @@
-"""Kernel sources as one text each: local includes are put in, so that the text is all that a compiled kernel depends on.
+"""Kernel sources as one text each: local includes are put in, so that a compiled kernel depends on its text alone.
 
 CuPy keeps compiled kernels by a key that does not see what `#include` brings in; with the includes expanded the key is
 the text. `#line` directives keep the compiler's errors at the file and line that a person would open.

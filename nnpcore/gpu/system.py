@@ -23,6 +23,7 @@ FARTHEST_IMAGE = 500  # cells; image vectors are packed ten bits an axis
 FINE = 0x7FFFFFFF
 CLASH, POSITION, MOVED, FAR, FORCE, ENERGY = range(6)  # places of status
 CHUNK = 2048  # rows that one block sums
+MOST_SHARED = 4096  # counts of a histogram that a block keeps for itself
 NEIGH = "cuda/neigh.cu"
 
 
@@ -175,28 +176,42 @@ class System:
     # ---- the list ----
 
     def build(self, x):
-        """Order, ghosts and list at positions x [n, 3] in the caller's order, Å, NumPy's or on the device."""
+        """Order, ghosts and list at positions x [n, 3] in the caller's order, Å, NumPy's or on the device. Returns them
+        in the order of the rows. Raises InputError, GpuError."""
+        rows, *place = self._cells(x)
+        self._search(place)
+        self.n_builds += 1
+        self.check(CLASH)
+        return rows
+
+    def _cells(self, x):
+        """Order and ghosts; (rows, bin of each row, lattices, grids, where each bin's rows and ghosts begin)."""
         backend, xp = self.backend, self.backend.xp
         x = backend.device(x, np.float64) if isinstance(x, np.ndarray) else x
         self._measure(x)
         tables = (self._lattice_table, self._grid_table)
-        n = np.int32(self.n)
         key = xp.empty(self.n, dtype=np.int32)
-        self._launch("nnp_bins", self.n, (n, x, self._structure, *tables, key, self.status))
+        self._launch("nnp_bins", self.n, (np.int32(self.n), x, self._structure, *tables, key, self.status))
         self.check(POSITION)
         self.order = xp.argsort(key, kind="stable").astype(np.int32)
-        key = key[self.order]
-        rows = x[self.order]
+        key, rows = key[self.order], x[self.order]
         self.species, self.structure = self._species[self.order], self._structure
-        self._make_ghosts(rows, tables)
+        ghost_key = self._make_ghosts(rows, tables)
         bins = xp.arange(self.n_bins + 1, dtype=np.int32)
-        starts = [xp.searchsorted(k, bins).astype(np.int32) for k in (key, self._ghost_key)]
-        del self._ghost_key
+        starts = [xp.searchsorted(k, bins).astype(np.int32) for k in (key, ghost_key)]
         self.refresh(rows)
-        self._search(key, tables, starts)
-        self.n_builds += 1
-        self.check(CLASH)
-        return rows
+        return rows, key, self.structure, *tables, *starts
+
+    def histogram(self, x, r_max, n_bins):
+        """Ordered pairs closer than r_max (Å, at most the cutoff) by species and distance: int64 [S, S, n_bins] of
+        NumPy. The system has no list then, only cells."""
+        backend, n, kinds = self.backend, np.int32(self.n), np.int32(self.n_species)
+        _, *place = self._cells(x)
+        counts = backend.xp.zeros((self.n_species, self.n_species, n_bins), dtype=np.uint64)
+        shared = counts.size if counts.size <= MOST_SHARED else 0
+        arguments = (n, kinds, np.int32(n_bins), np.float64(r_max), np.int32(shared), self.x, *place, counts)
+        backend.launch(NEIGH, "nnp_pair_histogram", self.n, arguments, shared_mem=4 * shared)
+        return backend.host(counts).astype(np.int64)
 
     def _make_ghosts(self, rows, tables):
         xp, n = self.backend.xp, np.int32(self.n)
@@ -209,21 +224,21 @@ class System:
         owner, image, key = (xp.empty(n_ghost, dtype=np.int32) for _ in range(3))
         self._launch("nnp_ghosts", self.n, (n, rows, self.structure, *tables, first, owner, image, key))
         by_bin = xp.argsort(key, kind="stable")
-        self.owner, self.image, self._ghost_key = owner[by_bin], image[by_bin], key[by_bin]
+        self.owner, self.image = owner[by_bin], image[by_bin]
         self.n_ghost, self.n_total = n_ghost, self.n + n_ghost
         self.shift = xp.empty((self.n_total, 3))
         self.shift[: self.n] = shift
         self.x = xp.empty((self.n_total, 4))
         arguments = (n, np.int32(n_ghost), self.owner, self.image, self.structure, tables[0], self.shift)
         self._launch("nnp_ghost_shift", n_ghost, arguments)
+        return key[by_bin]
 
-    def _search(self, key, tables, starts):
+    def _search(self, place):
         xp, n = self.backend.xp, np.int32(self.n)
         cut2, least2 = np.float64(self.range**2), np.float64(self.clash**2)
         kinds = np.int32(self.n_species)
         self.segment = xp.empty((self.n_species, self.n), dtype=np.int32)
         self.count = xp.empty(self.n, dtype=np.int32)
-        place = (key, self.structure, *tables, *starts)
         arguments = (n, kinds, cut2, least2, self.x, *place, self.segment, self.count, self.status)
         self._launch("nnp_count", self.n, arguments)
         self.n_slices = -(-self.n // 32)

@@ -1,4 +1,4 @@
-"""Kernels on the CPU emulator: needs a C++ compiler. With --device gpu would be CuPy's; see tests/emu/test_device.py."""
+"""Kernels on the CPU emulator; needs a C++ compiler."""
 
 import shutil
 import sys
