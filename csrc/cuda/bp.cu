@@ -4,7 +4,7 @@
  * The way back goes through all ordered pairs, so that every lane adds to its own j only; nothing is stored
  * between the kernels but G and dE/dG. One warp an atom; blocks of any number of warps. Formulas: math/bp.h.
  */
-#include "bp_near.cuh"
+#include "bp_moments.cuh"
 
 /* ---- values ---- */
 
@@ -129,7 +129,12 @@ NNP_KERNEL nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT input
     const int fits = nnp_bp_pack(&t, &a, &v, (nnp_real)least, status, nullptr);
     nnp_bp_terms(&t, &v, 0);
     nnp_bp_radial_sums(&t, &a, &v, nullptr);
-    for (int s = 0; s < t.c->n_sweeps; ++s) nnp_bp_sweep_values(&t, t.sweep + s, &v);
+    if (t.c->n_sets) nnp_bp_sum_moments(&t, &v);
+    for (int s = 0; s < t.c->n_sweeps; ++s)
+        if (t.sweep[s].by_moments)
+            nnp_bp_moment_values(&t, t.sweep + s, &v, v.sums);
+        else
+            nnp_bp_sweep_values(&t, t.sweep + s, &v);
     int beyond = 0;
     for (int f = lane; f < t.c->n_functions; f += 32) {
         const nnp_bp_function* const o = t.function + f;
@@ -257,6 +262,10 @@ NNP_FN void nnp_bp_pull_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, con
 NNP_FN void nnp_bp_sweep_pull(const nnp_bp_tables* t, const nnp_bp_sweep* s, nnp_bp_near* v, nnp_real* u)
 {
     nnp_bp_fold(t, s, v, u);
+    if (s->by_moments) {
+        nnp_bp_push_moments(t, s, v, u);
+        return;
+    }
     for (int turn = 0; turn < (s->t == s->u ? 1 : 2); ++turn) {
         nnp_bp_queue pairs = nnp_bp_pairs(v, turn ? s->u : s->t, turn ? s->t : s->u, 0, s->reach2);
         for (int first, n; (n = nnp_bp_next(v, &pairs, &first)) > 0;) nnp_bp_pull_batch(t, s, v, u, first, n);
@@ -326,7 +335,11 @@ NNP_KERNEL nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int6
     for (int k = lane; k < v.base[v.n_species]; k += 32) v.gx[k] = v.gy[k] = v.gz[k] = zero;
     __syncwarp();
     nnp_real *const own = v.sums, *const u = v.sums + t.c->max_own;
+    for (int s = 0; s < t.c->n_sets * NNP_BP_SET; s += 32)
+        if (s + lane < t.c->n_sets * NNP_BP_SET) v.slopes[s + lane] = 0;
+    if (t.c->n_sets) nnp_bp_sum_moments(&t, &v);
     for (int s = 0; s < t.c->n_sweeps; ++s) nnp_bp_sweep_pull(&t, t.sweep + s, &v, u);
+    if (t.c->n_sets) nnp_bp_pull_moments(&t, &v);
     nnp_bp_write(&t, &a, &v, own, gradient, entries, add);
 }
 

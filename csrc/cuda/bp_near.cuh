@@ -12,6 +12,7 @@
 #include "bp_tables.cuh"
 #include "common.cuh"
 
+enum { NNP_BP_SET = 26 }; /* numbers of a set of moments: bp_moments.cuh */
 enum { NNP_BP_ABREAST = 4, NNP_BP_BATCH = 32 * NNP_BP_ABREAST };
 
 /* What a sweep over the neighbours keeps of them. */
@@ -25,6 +26,8 @@ typedef struct nnp_bp_near {
     nnp_real *gx, *gy, *gz;        /* [capacity] PULL: dE/dr_ij; RATES: du/dt */
     nnp_real* gr;                  /* [capacity] RATES: dr/dt */
     nnp_real* sums;                /* [rows][32] of each lane */
+    nnp_real* moments;             /* [n_sets][NNP_BP_SET] */
+    nnp_real* slopes;              /* [n_sets][NNP_BP_SET] PULL: dE/d(moments) */
     nnp_real* g;                   /* [n_functions] G, or dE/dG */
     nnp_real* g_dot;               /* [n_functions] RATES: dG/dt */
     int* list;                     /* [NNP_BP_BATCH + capacity + 4] j << 16 | k */
@@ -48,8 +51,9 @@ NNP_FN int nnp_bp_room(const nnp_bp_tables* t, int mode, int m, int* reals)
     const nnp_bp_centre* const c = t->c;
     int n = (4 + c->n_terms) * m + c->n_functions;
     if (mode != NNP_BP_VALUES) n += (c->n_terms + 3) * m;
-    if (mode == NNP_BP_VALUES) n += 32 * nnp_bp_columns(t);
-    if (mode == NNP_BP_PULL) n += c->max_own + c->max_groups * (NNP_BP_DEGREE + 1);
+    if (mode == NNP_BP_VALUES) n += 32 * nnp_bp_columns(t) + c->n_sets * NNP_BP_SET;
+    if (mode == NNP_BP_PULL)
+        n += c->max_own + c->max_groups * (NNP_BP_DEGREE + 1) + 2 * c->n_sets * NNP_BP_SET;
     if (mode == NNP_BP_RATES) n += m + c->n_functions + 64 * nnp_bp_columns(t);
     *reals = (n + 3) / 4 * 4;
     const int ints = t->h->n_species + 1 + NNP_BP_BATCH + m + 4;
@@ -83,6 +87,10 @@ NNP_FN nnp_bp_near nnp_bp_take(const nnp_bp_tables* t, int mode, int m, unsigned
         v.gr = p, p += m;
         v.g_dot = p, p += n_functions;
     }
+    v.moments = p;
+    if (mode != NNP_BP_RATES) p += t->c->n_sets * NNP_BP_SET;
+    v.slopes = p;
+    if (mode == NNP_BP_PULL) p += t->c->n_sets * NNP_BP_SET;
     v.sums = p; /* PULL: [max_own] and [max_groups][NNP_BP_DEGREE + 1] */
     return v;
 }

@@ -49,12 +49,14 @@ typedef struct nnp_bp_group {
     int term;   /* R at the neighbours: row of nnp_bp_near.value */
     int narrow; /* with R(r_jk) */
     int first, n, n_poly;
-    int degree; /* of the polynomial */
+    int degree;       /* of the polynomial */
+    int set_t, set_u; /* by moments: places of their sets */
 } nnp_bp_group;
 
 /* Groups over the triplets of neighbours j of species t, k of species u >= t, with r_jk below reach. */
 typedef struct nnp_bp_sweep {
     int t, u, first, n, first_member, n_members;
+    int by_moments;  /* all of it, but for the rates */
     nnp_real reach2; /* squared */
 } nnp_bp_sweep;
 
@@ -69,13 +71,14 @@ typedef struct nnp_bp_centre {
     int first_term, n_terms;              /* places in term: index of the radius */
     int max_own, max_members, max_groups; /* radii of any partner, members and groups of any sweep */
     int first_sweep, n_sweeps;
-    int radial, side, reach; /* places in span of S + 1 numbers, of S + 1, and in near of S */
+    int radial, side, sets; /* places in span of S + 1 numbers each */
+    int reach, n_sets;      /* place in near of S numbers; sets of all species */
 } nnp_bp_centre;
 
 typedef struct nnp_bp_header {
     int bytes, n_species;
     /* offsets in bytes */
-    int centre, span, near, radius, radial, use, side, term, sweep, group, member, function;
+    int centre, span, near, radius, radial, use, side, set, term, sweep, group, member, function;
 } nnp_bp_header;
 
 typedef struct nnp_bp_tables {
@@ -86,7 +89,7 @@ typedef struct nnp_bp_tables {
     const nnp_bp_radius* radius;
     const nnp_bp_radial* radial;
     const nnp_bp_use* use;
-    const int *side, *term;
+    const int *side, *set, *term; /* set: term of each set of moments */
     const nnp_bp_sweep* sweep;
     const nnp_bp_group* group;
     const nnp_bp_member* member;
@@ -104,6 +107,7 @@ NNP_FN nnp_bp_tables nnp_bp_open(const unsigned char* b, int species)
     t.radial = (const nnp_bp_radial*)(b + t.h->radial);
     t.use = (const nnp_bp_use*)(b + t.h->use);
     t.side = (const int*)(b + t.h->side);
+    t.set = (const int*)(b + t.h->set);
     t.term = (const int*)(b + t.h->term) + t.c->first_term;
     t.sweep = (const nnp_bp_sweep*)(b + t.h->sweep) + t.c->first_sweep;
     t.group = (const nnp_bp_group*)(b + t.h->group);

@@ -16,6 +16,8 @@ RADIAL, NARROW = (2, 12, 20, 23), (3, 13, 21, 24)
 DEGREE = 6  # NNP_BP_DEGREE
 MEMBERS = 48  # functions that a sweep sums at once
 BATCH = 128  # NNP_BP_BATCH
+SET = 26  # NNP_BP_SET
+LEAST_FOR_MOMENTS = 3  # functions of a group: as csrc/bp.c
 WARPS = 4  # of a block, fewer where shared memory is short
 INTEGERS = 64  # powers up to this are products
 LEAST_OPTIN = 99 * 1024  # bytes of shared memory that devices since compute capability 8.6 lend a block
@@ -36,9 +38,10 @@ def dtypes(real):
         "radial": [(name, i) for name in ("radius", "first", "n")],
         "use": [("input", i), ("scale", real)],
         "side": i,
+        "set": i,
         "term": i,
-        "sweep": [(name, i) for name in ("t", "u", "first", "n", "first_member", "n_members")] + [("reach2", real)],
-        "group": [(name, i) for name in ("term", "narrow", "first", "n", "n_poly", "degree")],
+        "sweep": [(name, i) for name in SWEEP] + [("reach2", real)],
+        "group": [(name, i) for name in GROUP],
         "member": [(name, i) for name in ("input", "kind", "fresh", "n_steps", "bits", "n_lower", "lower_bits")]
         + [(name, real) for name in ("lambda", "zeta", "scale", "slope")]
         + [("poly", real, (DEGREE + 1,))],
@@ -48,7 +51,9 @@ def dtypes(real):
 
 
 COUNTS = ("n_functions", "first_function", "first_term", "n_terms", "max_own", "max_members", "max_groups")
-PLACES = ("first_sweep", "n_sweeps", "radial", "side", "reach")
+PLACES = ("first_sweep", "n_sweeps", "radial", "side", "sets", "reach", "n_sets")
+SWEEP = ("t", "u", "first", "n", "first_member", "n_members", "by_moments")
+GROUP = ("term", "narrow", "first", "n", "n_poly", "degree", "set_t", "set_u")
 
 
 class Tables:
@@ -73,29 +78,17 @@ class Tables:
     def _species(self, s):
         functions = self.spec["functions"][s]
         radius = [self._radius(f) for f in functions]
-        own = self._radial(functions, radius)
-        terms, side, members, groups, first_sweep = self._angular(functions, radius)
         row = {
             "n_functions": len(functions),
             "first_function": len(self.rows["function"]),
             "first_term": len(self.rows["term"]),
-            "n_terms": len(terms),
-            "max_own": own,
-            "max_members": members,
-            "max_groups": groups,
-            "first_sweep": first_sweep,
-            "n_sweeps": len(self.rows["sweep"]) - first_sweep,
-            "radial": self._radial_span,
-            "side": len(self.rows["span"]),
-            "reach": len(self.rows["near"]),
+            "first_sweep": len(self.rows["sweep"]),
         }
-        self.rows["term"] += terms
-        for t in range(self.n_species):
-            self.rows["span"].append(len(self.rows["side"]))
-            self.rows["side"] += side[t]
-            self.rows["near"].append(max((self.rows["radius"][terms[k]][3] for k in side[t]), default=0.0))
-        self.rows["span"].append(len(self.rows["side"]))
-        self.rows["centre"].append(tuple(row.values()))
+        row |= self._radial(functions, radius)
+        row |= self._angular(functions, radius)
+        row["n_sets"] = self.rows["span"][row["sets"] + self.n_species] - self.rows["span"][row["sets"]]
+        row["n_sweeps"] = len(self.rows["sweep"]) - row["first_sweep"]
+        self.rows["centre"].append(tuple(row[name] for name in (*COUNTS, *PLACES)))
         self._scaling(s, len(functions))
 
     def _scaling(self, s, n):
@@ -122,52 +115,64 @@ class Tables:
         return self._radii[key]
 
     def _radial(self, functions, radius):
-        """Radial functions by partner species; the most radii that one has."""
-        most, spans = 0, []
+        """Radial functions by partner species."""
+        lists = []
         for t in range(self.n_species):
-            spans.append(len(self.rows["radial"]))
             uses = {}
             for k, f in enumerate(functions):
                 partners = f.get("partners")
-                if f["type"] not in RADIAL or (partners and partners[0] != self.model.species[t]):
-                    continue
-                uses.setdefault(radius[k], []).append((k, 1.0 if partners else float(self.numbers[t])))
+                if f["type"] in RADIAL and (not partners or partners[0] == self.model.species[t]):
+                    uses.setdefault(radius[k], []).append((k, 1.0 if partners else float(self.numbers[t])))
+            lists.append([])
             for place, own in uses.items():
-                self.rows["radial"].append((place, len(self.rows["use"]), len(own)))
+                lists[-1].append((place, len(self.rows["use"]), len(own)))
                 self.rows["use"] += own
-            most = max(most, len(uses))
-        self._radial_span = len(self.rows["span"])
-        self.rows["span"] += [*spans, len(self.rows["radial"])]
-        return most
+        return {"radial": self._span("radial", lists), "max_own": max(map(len, lists))}
 
     def _angular(self, functions, radius):
-        """Sweeps of all channels; (radii of the angular functions, their places by partner species, most members and
-        most groups of a sweep, first sweep)."""
-        terms, side = [], [[] for _ in range(self.n_species)]
+        """The groups of all channels as sweeps; (most members of a sweep, most groups of one, number of sets)."""
+        species = range(self.n_species)
+        channels = [
+            (t, u, *sweep) for t in species for u in species[t:] for sweep in self._sweeps(functions, radius, t, u)
+        ]
+        terms, side, sets = [], [[] for _ in species], [[] for _ in species]
+        for t, u, _, by_moments, groups in channels:
+            for place, _, _ in groups:
+                term = index_in(terms, place)
+                for partner in (t, u):
+                    index_in(side[partner], term)
+                    if by_moments:
+                        index_in(sets[partner], term)
+        self.rows["term"] += terms
+        first_set = np.concatenate([[0], np.cumsum([len(own) for own in sets])])
         most_members = most_groups = 0
-        first_sweep = len(self.rows["sweep"])
-        for t in range(self.n_species):
-            for u in range(t, self.n_species):
-                for reach2, groups in self._sweeps(functions, radius, t, u):
-                    first, first_member = len(self.rows["group"]), len(self.rows["member"])
-                    for place, narrow, own in groups:
-                        if place not in terms:
-                            terms.append(place)
-                        term = terms.index(place)
-                        for species in {t, u}:
-                            if term not in side[species]:
-                                side[species].append(term)
-                        poly = sum(is_polynomial(functions[k]) for k in own)
-                        degree = max((int(functions[k]["zeta"]) for k in own[:poly]), default=0)
-                        self.rows["group"].append((term, narrow, len(self.rows["member"]), len(own), poly, degree))
-                        self._members(functions, own, t, u)
-                    members = len(self.rows["member"]) - first_member
-                    self.rows["sweep"].append((t, u, first, len(groups), first_member, members, reach2))
-                    most_members, most_groups = max(most_members, members), max(most_groups, len(groups))
-        return terms, side, most_members, most_groups, first_sweep
+        for t, u, reach2, by_moments, groups in channels:
+            first, first_member = len(self.rows["group"]), len(self.rows["member"])
+            for place, narrow, own in groups:
+                term = terms.index(place)
+                poly = sum(is_polynomial(functions[k]) for k in own)
+                degree = max((int(functions[k]["zeta"]) for k in own[:poly]), default=0)
+                pair = [int(first_set[p]) + sets[p].index(term) if by_moments else -1 for p in (t, u)]
+                self.rows["group"].append((term, narrow, len(self.rows["member"]), len(own), poly, degree, *pair))
+                self._members(functions, own, t, u)
+            members = len(self.rows["member"]) - first_member
+            self.rows["sweep"].append((t, u, first, len(groups), first_member, members, int(by_moments), reach2))
+            most_members, most_groups = max(most_members, members), max(most_groups, len(groups))
+        spans = {"side": self._span("side", side), "sets": self._span("set", sets), "reach": len(self.rows["near"])}
+        self.rows["near"] += [max((self.rows["radius"][terms[k]][3] for k in own), default=0.0) for own in side]
+        return {"n_terms": len(terms), "max_members": most_members, "max_groups": most_groups} | spans
+
+    def _span(self, name, lists):
+        """Put lists, one a partner species, one after the other; where their S + 1 ends stand among the spans."""
+        ends = len(self.rows["span"])
+        for own in lists:
+            self.rows["span"].append(len(self.rows[name]))
+            self.rows[name] += own
+        self.rows["span"].append(len(self.rows[name]))
+        return ends
 
     def _sweeps(self, functions, radius, t, u):
-        """[(reach squared, [(radius, narrow, functions), ...])] of the channel t, u."""
+        """[(reach squared, by moments, [(radius, narrow, functions), ...])] of the channel t, u."""
         pair = sorted((self.model.species[t], self.model.species[u]))
         groups = {}
         for k, f in enumerate(functions):
@@ -176,17 +181,18 @@ class Tables:
         sweeps = {}
         for (narrow, place), own in groups.items():
             reach2 = float(self.rows["radius"][place][3]) ** 2 if narrow else FAR
+            by_moments = not narrow and len(own) >= LEAST_FOR_MOMENTS and all(is_moment(functions[k]) for k in own)
             own.sort(key=lambda k: order(functions[k]))
             for k in range(0, len(own), MEMBERS):
-                sweeps.setdefault(reach2, []).append((place, int(narrow), own[k : k + MEMBERS]))
+                sweeps.setdefault((reach2, by_moments), []).append((place, int(narrow), own[k : k + MEMBERS]))
         table = []
-        for reach2, all_groups in sorted(sweeps.items()):
+        for kind, all_groups in sorted(sweeps.items()):
             room = 0
             for group in all_groups:
                 if room < len(group[2]):
-                    table.append((reach2, []))
+                    table.append((*kind, []))
                     room = MEMBERS
-                table[-1][1].append(group)
+                table[-1][2].append(group)
                 room -= len(group[2])
         return table
 
@@ -226,13 +232,25 @@ class Tables:
         if mode != VALUES:
             n += (c["n_terms"] + 3) * m
         if mode == VALUES:
-            n += 32 * columns
+            n += 32 * columns + SET * c["n_sets"]
         elif mode == PULL:
-            n += c["max_own"] + c["max_groups"] * (DEGREE + 1)
+            n += c["max_own"] + c["max_groups"] * (DEGREE + 1) + 2 * SET * c["n_sets"]
         else:
             n += m + c["n_functions"] + 64 * columns
         ints = self.n_species + 1 + BATCH + m + 4
         return (n + 3) // 4 * 4 * self.real.itemsize + (ints + 3) // 4 * 4 * 4
+
+
+def index_in(values, value):
+    """Place of a value in a list, put at its end where it is not there."""
+    if value not in values:
+        values.append(value)
+    return values.index(value)
+
+
+def is_moment(f):
+    """Whether a wide function may be summed by moments."""
+    return is_polynomial(f) and f["zeta"] <= 4
 
 
 def is_polynomial(f):

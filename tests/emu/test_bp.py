@@ -127,6 +127,26 @@ def test_powers(emu, rng, precision):
     compare(model, f, Evaluation(emu, model, [f], precision), precision, 3.0)
 
 
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_moments(emu, rng, precision):
+    """Wide functions with small integer powers: several radii, degrees and channels, beside functions that are not."""
+    functions = {}
+    for s, symbol in enumerate(("O", "Si")):
+        wide = []
+        for pair, zetas in ((["O", "O"], (1, 2, 3, 4)), (["O", "Si"], (1, 2)), (["Si", "Si"], (1,))):
+            common = {"type": 9, "partners": pair, "rc": 4.4}
+            for eta in (0.05, 0.2):
+                for zeta in zetas[: 4 - s]:
+                    wide += [{**common, "eta": eta, "lambda": power, "zeta": zeta} for power in (1, -1, 0.3)]
+        functions[symbol] = [*wide, *({**wide[0], "type": kind, "zeta": 16} for kind in (3, 9))]
+    model = trained(functions, ("O", "Si"))
+    tables = bp.Tables(model, precision)
+    assert [c["n_sets"] for c in tables.centres] == [4, 4]
+    assert {row[bp.SWEEP.index("by_moments")] for row in tables.rows["sweep"]} == {0, 1}
+    f = frame(rng, 2, 12)
+    compare(model, f, Evaluation(emu, model, [f], precision), precision, 3.0)
+
+
 def test_climb():
     for n in range(1, 65):
         for start in range(1, n + 1):
