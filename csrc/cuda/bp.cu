@@ -36,11 +36,11 @@ NNP_FN void nnp_bp_radial_sums(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_
             nnp_real rate[3] = {0, 0, 0};
             if (tangent) nnp_bp_rate_of(tangent, a->i, &b, rate);
             const nnp_real along = rate[0] * b.x + rate[1] * b.y + rate[2] * b.z;
+            nnp_bp_kept kept;
+            kept.cut = -1;
             for (int l = 0; l < n; ++l) {
-                const nnp_bp_radius* const f = t->radius + t->radial[begin + l].radius;
                 nnp_vec r[1] = {b.r}, value[1], slope[1];
-                if (!(b.r < f->rc)) continue;
-                nnp_bp_radius_rows(1, f, r, value, slope);
+                nnp_bp_radius_rows(1, t->radius + t->radial[begin + l].radius, r, &kept, value, slope);
                 v->sums[32 * l + v->lane] += value[0];
                 if (tangent) dots[32 * l + v->lane] += slope[0] * along;
             }
@@ -57,6 +57,16 @@ NNP_FN void nnp_bp_radial_sums(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_
         }
         __syncwarp();
     }
+}
+
+/* R(r_jk) and its slope; keeping the cutoff function for the next group would cost more registers than it
+ * saves */
+NNP_FN void nnp_bp_far_rows(const nnp_bp_tables* t, const nnp_bp_group* g, const nnp_vec* r, nnp_vec* f,
+                            nnp_vec* df)
+{
+    nnp_bp_kept kept;
+    kept.cut = -1;
+    nnp_bp_radius_rows(NNP_BP_ABREAST, t->radius + t->term[g->term], r, &kept, f, df);
 }
 
 /* A lane's triplets of a batch into its columns of v->sums: A R_j R_k N of the sweep's members. */
@@ -77,7 +87,7 @@ NNP_FN void nnp_bp_values_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, c
         }
         if (g->narrow) {
             nnp_vec f[Q], df[Q];
-            nnp_bp_radius_rows(Q, t->radius + t->term[g->term], x.r, f, df);
+            nnp_bp_far_rows(t, g, x.r, f, df);
             for (int q = 0; q < Q; ++q) w[q] *= f[q];
         }
         for (int f = g->first; f < g->first + g->n; ++f) {
@@ -238,7 +248,7 @@ NNP_FN void nnp_bp_pull_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, con
         const nnp_real rj = value[j], dj = slope[j];
         nnp_vec a[Q], da[Q], f[Q], df[Q];
         nnp_bp_angular(t, g, v, u + i * (NNP_BP_DEGREE + 1), x.c, a, da);
-        if (g->narrow) nnp_bp_radius_rows(Q, t->radius + t->term[g->term], x.r, f, df);
+        if (g->narrow) nnp_bp_far_rows(t, g, x.r, f, df);
         for (int q = 0; q < Q; ++q) {
             const nnp_vec rk = x.live[q] ? value[x.k[q]] : NNP_R(0.0);
             const nnp_vec w = g->narrow ? rk * f[q] : rk;
@@ -295,11 +305,11 @@ NNP_FN void nnp_bp_write(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_nea
             const nnp_bp_bond b = nnp_bp_bond_of(a->x, a->index, entry, a->i);
             const int place = nnp_bp_place(in && b.r < t->near[s], v->lane, v->capacity, &m);
             nnp_real radial = 0;
+            nnp_bp_kept kept;
+            kept.cut = -1;
             for (int l = 0; l < n; ++l) {
-                const nnp_bp_radius* const f = t->radius + t->radial[begin + l].radius;
                 nnp_vec r[1] = {b.r}, value[1], slope[1];
-                if (!(b.r < f->rc)) continue;
-                nnp_bp_radius_rows(1, f, r, value, slope);
+                nnp_bp_radius_rows(1, t->radius + t->radial[begin + l].radius, r, &kept, value, slope);
                 radial += own[l] * slope[0];
             }
             if (!in) continue;
@@ -374,7 +384,7 @@ NNP_FN void nnp_bp_rates_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, co
         }
         if (g->narrow) {
             nnp_vec f[Q], df[Q];
-            nnp_bp_radius_rows(Q, t->radius + t->term[g->term], x.r, f, df);
+            nnp_bp_far_rows(t, g, x.r, f, df);
             for (int q = 0; q < Q; ++q) {
                 w_dot[q] = w_dot[q] * f[q] + (x.live[q] ? w[q] * df[q] * r_dot[q] : NNP_R(0.0));
                 w[q] *= f[q];

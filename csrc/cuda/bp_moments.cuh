@@ -11,7 +11,7 @@
 #include "../math/moments.h"
 #include "bp_near.cuh"
 
-enum { NNP_BP_UNFOLDED = 35, NNP_BP_SETS_ABREAST = 4 };
+enum { NNP_BP_UNFOLDED = 35, NNP_BP_SETS_ABREAST = 5 };
 
 /* Factors of the monomials in the order of moments.h, two bits each: 0 x, 1 y, 2 z, 3 one. */
 #define NNP_BP_FACTORS(a, b, c, d) ((a) | (b) << 2 | (c) << 4 | (d) << 6)
@@ -27,30 +27,52 @@ NNP_TABLE_OF unsigned char nnp_bp_factors[NNP_BP_SET] = {
     NNP_BP_FACTORS(2, 2, 2, 2), NNP_BP_FACTORS(3, 3, 3, 3)};
 #undef NNP_BP_FACTORS
 
+/* Q sets of a species, the first being set [i]: sums over its neighbours. code: the lane's monomial. */
+NNP_FN void nnp_bp_sum_sets(const int Q, const nnp_bp_tables* t, const nnp_bp_near* v, int s, int i, int code)
+{
+    const int m = v->capacity, a = (code & 3) % 3 * m, b = (code >> 2 & 3) % 3 * m,
+              c = (code >> 4 & 3) % 3 * m;
+    const int four = code >> 6 < 3, d = (code >> 6) % 3 * m, square = v->lane == NNP_BP_SET - 1;
+    const nnp_real* w[NNP_BP_SETS_ABREAST];
+    nnp_real sum[NNP_BP_SETS_ABREAST];
+    for (int q = 0; q < Q; ++q) {
+        w[q] = v->value + t->set[i + q] * m;
+        sum[q] = 0;
+    }
+    for (int k = v->base[s]; k < v->base[s + 1]; ++k) {
+        const nnp_real fourth = four ? v->x[d + k] : NNP_R(1.0);
+        const nnp_real basis = v->x[a + k] * v->x[b + k] * v->x[c + k] * fourth;
+        for (int q = 0; q < Q; ++q) sum[q] += w[q][k] * (square ? w[q][k] : basis);
+    }
+    if (v->lane >= NNP_BP_SET) return;
+    nnp_real* const out = v->moments + (i - t->span[t->c->sets]) * NNP_BP_SET + v->lane;
+    for (int q = 0; q < Q; ++q) out[q * NNP_BP_SET] = sum[q];
+}
+
 /* All sets to v->moments [n_sets][NNP_BP_SET]. */
 NNP_FN void nnp_bp_sum_moments(const nnp_bp_tables* t, const nnp_bp_near* v)
 {
-    enum { Q = NNP_BP_SETS_ABREAST };
-    const int code = nnp_bp_factors[v->lane < NNP_BP_SET ? v->lane : 0], square = v->lane == NNP_BP_SET - 1;
-    const int m = v->capacity, a = (code & 3) % 3 * m, b = (code >> 2 & 3) % 3 * m,
-              c = (code >> 4 & 3) % 3 * m;
-    const int four = code >> 6 < 3, d = (code >> 6) % 3 * m;
+    const int code = nnp_bp_factors[v->lane < NNP_BP_SET ? v->lane : 0];
     for (int s = 0; s < v->n_species; ++s)
-        for (int i = t->span[t->c->sets + s], end = t->span[t->c->sets + s + 1]; i < end; i += Q) {
-            const nnp_real* w[Q];
-            nnp_real sum[Q];
-            for (int q = 0; q < Q; ++q) {
-                w[q] = v->value + t->set[i + q < end ? i + q : i] * m;
-                sum[q] = 0;
+        for (int i = t->span[t->c->sets + s], end = t->span[t->c->sets + s + 1], n; i < end; i += n) {
+            n = end - i < NNP_BP_SETS_ABREAST ? end - i : NNP_BP_SETS_ABREAST;
+            switch (n) {
+            case 1:
+                nnp_bp_sum_sets(1, t, v, s, i, code);
+                break;
+            case 2:
+                nnp_bp_sum_sets(2, t, v, s, i, code);
+                break;
+            case 3:
+                nnp_bp_sum_sets(3, t, v, s, i, code);
+                break;
+            case 4:
+                nnp_bp_sum_sets(4, t, v, s, i, code);
+                break;
+            default:
+                nnp_bp_sum_sets(5, t, v, s, i, code);
+                break;
             }
-            for (int k = v->base[s]; k < v->base[s + 1]; ++k) {
-                const nnp_real fourth = four ? v->x[d + k] : NNP_R(1.0);
-                const nnp_real basis = v->x[a + k] * v->x[b + k] * v->x[c + k] * fourth;
-                for (int q = 0; q < Q; ++q) sum[q] += w[q][k] * (square ? w[q][k] : basis);
-            }
-            for (int q = 0; q < Q; ++q)
-                if (i + q < end && v->lane < NNP_BP_SET)
-                    v->moments[(i + q - t->span[t->c->sets]) * NNP_BP_SET + v->lane] = sum[q];
         }
     __syncwarp();
 }

@@ -13,7 +13,8 @@
 #include "common.cuh"
 
 enum { NNP_BP_SET = 26 }; /* numbers of a set of moments: bp_moments.cuh */
-enum { NNP_BP_ABREAST = 4, NNP_BP_BATCH = 32 * NNP_BP_ABREAST };
+/* triplets a lane: as many as registers hold */
+enum { NNP_BP_ABREAST = NNP_REAL_BITS == 64 ? 2 : 4, NNP_BP_BATCH = 32 * NNP_BP_ABREAST };
 
 /* What a sweep over the neighbours keeps of them. */
 enum { NNP_BP_VALUES, NNP_BP_PULL, NNP_BP_RATES };
@@ -200,14 +201,14 @@ NNP_FN int nnp_bp_pack(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_near*
 NNP_FN void nnp_bp_terms(const nnp_bp_tables* t, nnp_bp_near* v, int with_slopes)
 {
     for (int s = 0; s < v->n_species; ++s)
-        for (int i = t->span[t->c->side + s]; i < t->span[t->c->side + s + 1]; ++i) {
-            const int row = t->side[i] * v->capacity;
-            const nnp_bp_radius* const a = t->radius + t->term[t->side[i]];
-            for (int k = v->base[s] + v->lane; k < v->base[s + 1]; k += 32) {
+        for (int k = v->base[s] + v->lane; k < v->base[s + 1]; k += 32) {
+            nnp_bp_kept kept;
+            kept.cut = -1;
+            for (int i = t->span[t->c->side + s]; i < t->span[t->c->side + s + 1]; ++i) {
                 nnp_vec r[1] = {v->r[k]}, f[1], df[1];
-                nnp_bp_radius_rows(1, a, r, f, df);
-                v->value[row + k] = f[0];
-                if (with_slopes) v->slope[row + k] = df[0];
+                nnp_bp_radius_rows(1, t->radius + t->term[t->side[i]], r, &kept, f, df);
+                v->value[t->side[i] * v->capacity + k] = f[0];
+                if (with_slopes) v->slope[t->side[i] * v->capacity + k] = df[0];
             }
         }
     __syncwarp();

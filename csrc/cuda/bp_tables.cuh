@@ -15,6 +15,7 @@ enum { NNP_BP_DEGREE = 6 }; /* powers up to this are summed as one polynomial in
 /* R(r) */
 typedef struct nnp_bp_radius {
     int kind;         /* 0 .. 8: exp(-eta (r - rs)^2) fc, fc of that kind; 9 + 2 (core - 4) + asymmetric: C */
+    int cut;          /* number of fc among the different ones */
     nnp_real eta, rs; /* C: 1/width, centre */
     nnp_real rc, inner; /* of fc */
     nnp_real scale;     /* 1/(rc - inner) */
@@ -123,8 +124,15 @@ NNP_FN nnp_bp_tables nnp_bp_open(const unsigned char* b, int species)
         for (int q = 0; q < Q; ++q) call;                                                                    \
         break;
 
+/* A cutoff function at up to four distances, kept for the next R that has the same. */
+typedef struct nnp_bp_kept {
+    int cut; /* -1: none */
+    nnp_vec f[4], df[4];
+} nnp_bp_kept;
+
 /* R and dR/dr at Q distances */
-NNP_FN void nnp_bp_radius_rows(const int Q, const nnp_bp_radius* a, const nnp_vec* r, nnp_vec* f, nnp_vec* df)
+NNP_FN void nnp_bp_radius_rows(const int Q, const nnp_bp_radius* a, const nnp_vec* r, nnp_bp_kept* kept,
+                               nnp_vec* f, nnp_vec* df)
 {
     const int kind = a->kind;
     if (kind > 8) {
@@ -143,25 +151,23 @@ NNP_FN void nnp_bp_radius_rows(const int Q, const nnp_bp_radius* a, const nnp_ve
         }
         return;
     }
-    const nnp_bp_cutoff_p p = {a->rc, a->inner, a->scale};
     const nnp_real eta = a->eta, rs = a->rs;
-    switch (kind) {
-        NNP_BP_EACH(0, nnp_bp_cutoff(0, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(1, nnp_bp_cutoff(1, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(2, nnp_bp_cutoff(2, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(3, nnp_bp_cutoff(3, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(4, nnp_bp_cutoff(4, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(5, nnp_bp_cutoff(5, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(6, nnp_bp_cutoff(6, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(7, nnp_bp_cutoff(7, r[q], p, &f[q], &df[q]))
-        NNP_BP_EACH(8, nnp_bp_cutoff(8, r[q], p, &f[q], &df[q]))
+    if (a->cut != kept->cut) {
+        const nnp_bp_cutoff_p p = {a->rc, a->inner, a->scale};
+        kept->cut = a->cut;
+        switch (kind) {
+            NNP_BP_EACH(0, nnp_bp_cutoff(0, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(1, nnp_bp_cutoff(1, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(2, nnp_bp_cutoff(2, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(3, nnp_bp_cutoff(3, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(4, nnp_bp_cutoff(4, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(5, nnp_bp_cutoff(5, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(6, nnp_bp_cutoff(6, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(7, nnp_bp_cutoff(7, r[q], p, &kept->f[q], &kept->df[q]))
+            NNP_BP_EACH(8, nnp_bp_cutoff(8, r[q], p, &kept->f[q], &kept->df[q]))
+        }
     }
-    for (int q = 0; q < Q; ++q) {
-        nnp_vec value, slope;
-        nnp_bp_gaussian(r[q], eta, rs, f[q], df[q], &value, &slope);
-        f[q] = value;
-        df[q] = slope;
-    }
+    for (int q = 0; q < Q; ++q) nnp_bp_gaussian(r[q], eta, rs, kept->f[q], kept->df[q], &f[q], &df[q]);
 }
 
 /* A window of the angle and its derivative by the cosine */

@@ -15,7 +15,7 @@ KERNELS = "cuda/bp.cu"
 RADIAL, NARROW = (2, 12, 20, 23), (3, 13, 21, 24)
 DEGREE = 6  # NNP_BP_DEGREE
 MEMBERS = 48  # functions that a sweep sums at once
-BATCH = 128  # NNP_BP_BATCH
+BATCH = {"float64": 64, "float32": 128}  # NNP_BP_BATCH
 SET = 26  # NNP_BP_SET
 LEAST_FOR_MOMENTS = 3  # functions of a group: as csrc/bp.c
 WARPS = 4  # of a block, fewer where shared memory is short
@@ -34,7 +34,7 @@ def dtypes(real):
         "centre": [(name, i) for name in (*COUNTS, *PLACES)],
         "span": i,
         "near": real,
-        "radius": [("kind", i)] + [(name, real) for name in ("eta", "rs", "rc", "inner", "scale")],
+        "radius": [("kind", i), ("cut", i)] + [(name, real) for name in ("eta", "rs", "rc", "inner", "scale")],
         "radial": [(name, i) for name in ("radius", "first", "n")],
         "use": [("input", i), ("scale", real)],
         "side": i,
@@ -50,6 +50,7 @@ def dtypes(real):
     return {name: np.dtype(own, align=True) if isinstance(own, list) else np.dtype(own) for name, own in fields.items()}
 
 
+REACH = 4  # place of rc in a row of the radii
 COUNTS = ("n_functions", "first_function", "first_term", "n_terms", "max_own", "max_members", "max_groups")
 PLACES = ("first_sweep", "n_sweeps", "radial", "side", "sets", "reach", "n_sets")
 SWEEP = ("t", "u", "first", "n", "first_member", "n_members", "by_moments")
@@ -63,11 +64,11 @@ class Tables:
     """
 
     def __init__(self, model, precision):
-        self.real = np.dtype(REAL[precision])
+        self.real, self.batch = np.dtype(REAL[precision]), BATCH[precision]
         self.model, self.spec = model, model.metadata["bp"]
         self.numbers, self.n_species = model.numbers, len(model.species)
         self.rows = {name: [] for name in dtypes(self.real)}
-        self._radii = {}
+        self._radii, self._cuts = {}, []
         for s in range(self.n_species):
             self._species(s)
         self.centres = [dict(zip((*COUNTS, *PLACES), row, strict=True)) for row in self.rows["centre"]]
@@ -104,11 +105,12 @@ class Tables:
         if f["type"] >= 20:
             core, asymmetric = SUBTYPES[f["subtype"].rstrip("a")], f["subtype"].endswith("a")
             width, centre = 0.5 * (f["r_high"] - f["r_low"]), 0.5 * (f["r_low"] + f["r_high"])
-            key = (9 + 2 * (core - 4) + asymmetric, 1 / width, centre, f["r_high"], 0.0, 0.0)
+            key = (9 + 2 * (core - 4) + asymmetric, -1, 1 / width, centre, f["r_high"], 0.0, 0.0)
         else:
             inner = 0.0 if f["cutoff"] in (2, 3) else f["alpha"] * f["rc"]
             rs = f["rs"] if f["eta"] else 0.0
-            key = (f["cutoff"], f["eta"], rs, f["rc"], inner, 1 / (f["rc"] - inner))
+            cut = index_in(self._cuts, (f["cutoff"], f["rc"], inner))
+            key = (f["cutoff"], cut, f["eta"], rs, f["rc"], inner, 1 / (f["rc"] - inner))
         if key not in self._radii:
             self._radii[key] = len(self.rows["radius"])
             self.rows["radius"].append(key)
@@ -159,7 +161,7 @@ class Tables:
             self.rows["sweep"].append((t, u, first, len(groups), first_member, members, int(by_moments), reach2))
             most_members, most_groups = max(most_members, members), max(most_groups, len(groups))
         spans = {"side": self._span("side", side), "sets": self._span("set", sets), "reach": len(self.rows["near"])}
-        self.rows["near"] += [max((self.rows["radius"][terms[k]][3] for k in own), default=0.0) for own in side]
+        self.rows["near"] += [max((self.rows["radius"][terms[k]][REACH] for k in own), default=0.0) for own in side]
         return {"n_terms": len(terms), "max_members": most_members, "max_groups": most_groups} | spans
 
     def _span(self, name, lists):
@@ -180,7 +182,7 @@ class Tables:
                 groups.setdefault((f["type"] in NARROW, radius[k]), []).append(k)
         sweeps = {}
         for (narrow, place), own in groups.items():
-            reach2 = float(self.rows["radius"][place][3]) ** 2 if narrow else FAR
+            reach2 = float(self.rows["radius"][place][REACH]) ** 2 if narrow else FAR
             by_moments = not narrow and len(own) >= LEAST_FOR_MOMENTS and all(is_moment(functions[k]) for k in own)
             own.sort(key=lambda k: order(functions[k]))
             for k in range(0, len(own), MEMBERS):
@@ -237,7 +239,7 @@ class Tables:
             n += c["max_own"] + c["max_groups"] * (DEGREE + 1) + 2 * SET * c["n_sets"]
         else:
             n += m + c["n_functions"] + 64 * columns
-        ints = self.n_species + 1 + BATCH + m + 4
+        ints = self.n_species + 1 + self.batch + m + 4
         return (n + 3) // 4 * 4 * self.real.itemsize + (ints + 3) // 4 * 4 * 4
 
 
