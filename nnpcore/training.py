@@ -2,8 +2,9 @@
 
     result = Training(model, frames, valid, settings).run(callback)     # in memory: nothing is written
 
-The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient); the bound on the exponents,
-R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added here.
+The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient), or the same from the GPU
+(nnpcore/gpu/train.py); the bound on the exponents, R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added
+here.
 """
 
 import contextlib
@@ -40,7 +41,7 @@ PREDICT_CHUNK = 32  # frames predicted between two looks at signals
 FREE = {
     "data": ("train", "valid", "test"),
     "model": ("init_from",),
-    "train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds"),
+    "train": ("folder", "epochs", "max_seconds", "threads", "device", "checkpoint_seconds"),
 }
 
 
@@ -105,8 +106,13 @@ class State:
         self.elapsed = counters.get("elapsed", 0.0)
 
 
-def make_trainer(model, threads, precision):
-    """The C core's trainer for a model: architecture, E0 and baseline are the model's."""
+def make_trainer(model, threads, precision, device="cpu"):
+    """What has the loss and its gradient for a model, whose architecture, E0 and baseline it takes: the C core's
+    trainer, or gpu.train.Trainer, which has its interface."""
+    if device == "gpu":
+        from .gpu.train import Trainer
+
+        return Trainer(model, precision)
     from ._core import Trainer
 
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
@@ -175,7 +181,7 @@ class Training:
 
     def _fill_trainer(self, valid_frames):
         settings = self.config.train
-        self.trainer = make_trainer(self.model, settings.threads, settings.precision)
+        self.trainer = make_trainer(self.model, settings.threads, settings.precision, settings.device)
         for frame in self.train_frames + valid_frames:
             initial.add_frame(self.trainer, self.model, frame)
 
@@ -183,7 +189,7 @@ class Training:
         """Starting values that suit the training frames, for a new model: nnpcore/initial.py."""
         settings = self.config.train
 
-        def empty(model):
+        def empty(model):  # on the CPU always: equal candidates are told apart by their last bits
             return make_trainer(model, settings.threads, settings.precision)
 
         self.model = initial.initialise(self.model, self.train_frames, settings.seed, empty)

@@ -237,7 +237,7 @@ NNP_FN double nnp_distance2(const nnp_atom* a, const nnp_atom* b)
 }
 
 /* First pass: segment [S][n] = number of neighbours of each species; then where their runs end; count [n]. */
-NNP_KERNEL __launch_bounds__(128)
+NNP_KERNEL __launch_bounds__(128, 8)
     nnp_count(int n, int n_species, double cut2, double clash2, const double* NNP_RESTRICT x,
               const int* NNP_RESTRICT key, const int* NNP_RESTRICT structure, const double* NNP_RESTRICT lattice,
               const int* NNP_RESTRICT grid, const int* NNP_RESTRICT row_start, const int* NNP_RESTRICT ghost_start,

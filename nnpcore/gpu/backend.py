@@ -19,8 +19,8 @@ from . import sources
 BITS = {"float64": 64, "float32": 32}
 REAL = {"float64": np.float64, "float32": np.float32}
 DEFAULT_SHARED = 48 * 1024  # bytes of dynamic shared memory that a block gets without asking
-OLDEST = (7, 0)  # compute capability
-PACKAGES = "nnpcore[gpu] (or nnpcore[gpu13] for a driver of CUDA 13)"
+OLDEST = 75  # compute capability 7.5: what the tests compile for
+INSTALL = "pip install nnpcore[gpu] (for CUDA 12; nnpcore[gpu13] for CUDA 13)"
 
 
 class GpuError(InputError):
@@ -93,8 +93,9 @@ class _Kernel:
         self.backend = backend
         try:
             self.function = module.get_function(name)
-        except Exception as error:  # CuPy's CompileException, or the driver's own errors
-            raise GpuError(f"{file}: {_first_error(error)}; please report this with the driver's version") from error
+        except Exception as error:  # CuPy's CompileException, the driver's errors, or the want of NVRTC
+            remedy = INSTALL if "libnvrtc" in str(error) else 'use device = "cpu", and please report this'
+            raise GpuError(f"{file}: cannot be compiled for the GPU: {_first_error(error)}; {remedy}") from error
 
     def __call__(self, grid, block, args, shared_mem=0):
         if shared_mem > DEFAULT_SHARED:
@@ -118,11 +119,16 @@ def _guarded(backend, call):
         ) from error
 
 
+def _version(number):
+    """12.4 of 12040."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def _import_cupy():
     try:
         import cupy
     except ImportError as error:
-        raise GpuError(f'device "gpu" needs CuPy: pip install {PACKAGES} ({error})') from None
+        raise GpuError(f'device "gpu" needs CuPy: {INSTALL} ({error})') from None
     return cupy
 
 
@@ -131,22 +137,22 @@ def _check_device(cupy):
     try:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
-        text = str(error)
-        if "InsufficientDriver" in text or "insufficient" in text:
-            needed = runtime.runtimeGetVersion() // 1000
+        driver = runtime.driverGetVersion()
+        if driver and "InsufficientDriver" in str(error):
             raise GpuError(
-                f'device "gpu": the NVIDIA driver is older than CUDA {needed}, which this CuPy was built for: '
-                f"update the driver, or install the cupy-cuda package of an older CUDA"
+                f'device "gpu": the NVIDIA driver is of CUDA {_version(driver)}, older than CUDA '
+                f"{_version(runtime.runtimeGetVersion())} of this CuPy: update the driver, or install the CuPy of an "
+                f"older CUDA (pip install cupy-cuda12x[ctk])"
             ) from None
-        raise GpuError(f'device "gpu": no CUDA device can be used ({text}); use device = "cpu"') from None
+        what = "no NVIDIA driver is installed" if not driver else str(error)
+        raise GpuError(f'device "gpu": {what}; use device = "cpu"') from None
     if count < 1:
         raise GpuError('device "gpu": there is no CUDA device here; use device = "cpu"')
-    capability = tuple(
-        int(c) for c in (cupy.cuda.Device().compute_capability[:-1], cupy.cuda.Device().compute_capability[-1])
-    )
-    if capability < OLDEST:
+    text = cupy.cuda.Device().compute_capability
+    if int(text) < OLDEST:
         raise GpuError(
-            f'device "gpu": compute capability {capability[0]}.{capability[1]}, needed is {OLDEST[0]}.{OLDEST[1]}'
+            f'device "gpu": compute capability {int(text) / 10:.1f}, at least {OLDEST / 10:.1f} is needed; '
+            f'use device = "cpu"'
         )
 
 
