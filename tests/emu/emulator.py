@@ -36,10 +36,28 @@ if os.environ.get("NNPCORE_EMU_SANITIZE"):  # needs LD_PRELOAD of the sanitizer'
     FLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]
 
 
+# what the driver code takes from its array module; CuPy 14.2 has them all. One more: look there first.
+COMMON = {
+    "arange",
+    "argsort",
+    "array",
+    "concatenate",
+    "cumsum",
+    "empty",
+    "empty_like",
+    "flatnonzero",
+    "full",
+    "isfinite",
+}
+COMMON |= {"searchsorted", "sqrt", "where", "zeros"}
+
+
 class Numpy:
-    """numpy, with what empty() gives filled by 0xFF: nobody may count on zeros."""
+    """What numpy and CuPy have in common, with what empty() gives filled by 0xFF: nobody may count on zeros."""
 
     def __getattr__(self, name):
+        if name not in COMMON:
+            raise AttributeError(f"xp.{name}: is it in CuPy too? then add it to COMMON in {__file__}")
         return getattr(np, name)
 
     @staticmethod
