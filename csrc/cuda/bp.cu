@@ -112,6 +112,11 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
+enum {
+    NNP_BP_THREADS = 128,
+    NNP_BP_BLOCKS = NNP_REAL_BITS == 64 ? 3 : 4
+}; /* of a block, of a multiprocessor */
+
 NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
 /* Atoms rows [n_places] of one species, -1: none; segment: of all n rows; tables: nnpcore/gpu/bp.py;
@@ -124,8 +129,9 @@ NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
 /* inputs [functions][n_places] of the network; outside [n]: functions beyond their training range; atoms
  * closer than least are reported. */
-NNP_KERNEL nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
-                         int* NNP_RESTRICT status)
+NNP_KERNEL __launch_bounds__(NNP_BP_THREADS, NNP_BP_BLOCKS)
+    nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
+                  int* NNP_RESTRICT status)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -326,8 +332,9 @@ NNP_FN void nnp_bp_write(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_nea
 
 /* gradient [3][entries] = dE_i/dr_ij, or added to what is there, from de_dg [functions][n_places] =
  * dE_i/d(input) */
-NNP_KERNEL nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int64_t entries,
-                           nnp_real* NNP_RESTRICT gradient, int add)
+NNP_KERNEL __launch_bounds__(NNP_BP_THREADS, NNP_BP_BLOCKS)
+    nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int64_t entries,
+                    nnp_real* NNP_RESTRICT gradient, int add)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -420,10 +427,10 @@ NNP_FN void nnp_bp_sweep_rates(const nnp_bp_tables* t, const nnp_bp_sweep* s, nn
 }
 
 /* Network inputs and their rates [functions][n_places] along the tangents lambda_i - lambda_j - M r_ij. */
-NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda,
-                        const double* NNP_RESTRICT virial_slope, const int* NNP_RESTRICT structure,
-                        const int* NNP_RESTRICT owner, nnp_real* NNP_RESTRICT inputs,
-                        nnp_real* NNP_RESTRICT rates)
+NNP_KERNEL __launch_bounds__(NNP_BP_THREADS, NNP_BP_BLOCKS)
+    nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda, const double* NNP_RESTRICT virial_slope,
+                 const int* NNP_RESTRICT structure, const int* NNP_RESTRICT owner,
+                 nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT rates)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
