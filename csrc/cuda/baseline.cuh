@@ -1,7 +1,7 @@
 /* baseline.cuh - what the kernels of classical potentials share.
  *
- * The first term of a model writes energy and gradient of all rows and entries (add 0), the others add to them; under
- * a network all of them add to what the network wrote.
+ * The first term of a model writes energy and gradient of all rows and entries (add 0), the others add to
+ * them; under a network all of them add to what the network wrote.
  */
 #ifndef NNP_BASELINE_CUH
 #define NNP_BASELINE_CUH
@@ -44,7 +44,8 @@ NNP_FN void nnp_baseline_energy(double* energy, int i, nnp_real value, int add)
     energy[i] = (add ? energy[i] : 0.0) + (double)value;
 }
 
-NNP_FN void nnp_baseline_gradient(nnp_real* gradient, int64_t entries, int64_t p, const nnp_vector* g, int add)
+NNP_FN void nnp_baseline_gradient(nnp_real* gradient, int64_t entries, int64_t p, const nnp_vector* g,
+                                  int add)
 {
     if (add) {
         gradient[p] += g->x;

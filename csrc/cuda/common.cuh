@@ -1,9 +1,10 @@
-/* common.cuh - what all kernels share: access to rows of the neighbour list, sums over lanes and blocks, status.
+/* common.cuh - what all kernels share: access to rows of the neighbour list, sums over lanes and blocks,
+ * status.
  *
- * Rows are the atoms of all structures of a batch in a spatial order; ghosts follow them. x is [n_total][4]: x, y,
- * z, species. The list is cut into slices of 32 rows: entry k of row i stands at nnp_first_entry() + 32 k, so that
- * threads next to each other read numbers next to each other. A row's entries go by the partner's species, and
- * segment [S][n] tells where each species' run ends.
+ * Rows are the atoms of all structures of a batch in a spatial order; ghosts follow them. x is [n_total][4]:
+ * x, y, z, species. The list is cut into slices of 32 rows: entry k of row i stands at nnp_first_entry() + 32
+ * k, so that threads next to each other read numbers next to each other. A row's entries go by the partner's
+ * species, and segment [S][n] tells where each species' run ends.
  */
 #ifndef NNP_COMMON_CUH
 #define NNP_COMMON_CUH
@@ -81,8 +82,8 @@ NNP_FN double nnp_warp_sum(double v)
     return v;
 }
 
-/* Sum over the block, in thread 0; blockDim.x a multiple of 32; part: 32 doubles of shared memory. All threads
- * call it; part may be used again after it. */
+/* Sum over the block, in thread 0; blockDim.x a multiple of 32; part: 32 doubles of shared memory. All
+ * threads call it; part may be used again after it. */
 NNP_FN double nnp_block_sum(double v, double* part)
 {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n_warps = blockDim.x / 32;

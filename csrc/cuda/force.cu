@@ -1,8 +1,8 @@
 /* force.cu - forces, virials and sums from the pair gradients.
  *
- * The kernels of a potential leave g_p = dE_i/dr_ij for every entry p = (i -> j) of the list, r_ij = x_j - x_i, as
- * gradient [3][entries], 0 beyond the cutoff. The opposite entry q of p is reverse[p]. Every sum here has a fixed
- * order, in double: results have the same bits each time, and action equals reaction.
+ * The kernels of a potential leave g_p = dE_i/dr_ij for every entry p = (i -> j) of the list, r_ij = x_j -
+ * x_i, as gradient [3][entries], 0 beyond the cutoff. The opposite entry q of p is reverse[p]. Every sum here
+ * has a fixed order, in double: results have the same bits each time, and action equals reaction.
  */
 #include "common.cuh"
 
@@ -22,7 +22,8 @@ NNP_FN nnp_gradient nnp_load_gradient(const nnp_real* gradient, int64_t entries,
 /* force[n][3]: F_i = -dE/dx_i = sum_p (g_p - g_reverse(p)). */
 NNP_KERNEL __launch_bounds__(256)
     nnp_forces(int n, int64_t entries, const int64_t* NNP_RESTRICT slice_first, const int* NNP_RESTRICT count,
-               const int* NNP_RESTRICT reverse, const nnp_real* NNP_RESTRICT gradient, double* NNP_RESTRICT force)
+               const int* NNP_RESTRICT reverse, const nnp_real* NNP_RESTRICT gradient,
+               double* NNP_RESTRICT force)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -49,9 +50,10 @@ NNP_KERNEL __launch_bounds__(256)
 
 /* virial [6][n], xx yy zz xy xz yz: -sum_j r_ij (x) g_ij of each row's own energy. */
 NNP_KERNEL __launch_bounds__(256)
-    nnp_row_virials(int n, int64_t entries, const double* NNP_RESTRICT x, const int64_t* NNP_RESTRICT slice_first,
-                    const int* NNP_RESTRICT count, const int* NNP_RESTRICT index,
-                    const nnp_real* NNP_RESTRICT gradient, double* NNP_RESTRICT virial)
+    nnp_row_virials(int n, int64_t entries, const double* NNP_RESTRICT x,
+                    const int64_t* NNP_RESTRICT slice_first, const int* NNP_RESTRICT count,
+                    const int* NNP_RESTRICT index, const nnp_real* NNP_RESTRICT gradient,
+                    double* NNP_RESTRICT virial)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -75,8 +77,9 @@ NNP_KERNEL __launch_bounds__(256)
 
 /* virials [n][9]: -r_ij (x) g_ij of all i, credited to j, the atom that it acts on. */
 NNP_KERNEL __launch_bounds__(256)
-    nnp_atom_virials(int n, int64_t entries, const double* NNP_RESTRICT x, const int64_t* NNP_RESTRICT slice_first,
-                     const int* NNP_RESTRICT count, const int* NNP_RESTRICT index, const int* NNP_RESTRICT reverse,
+    nnp_atom_virials(int n, int64_t entries, const double* NNP_RESTRICT x,
+                     const int64_t* NNP_RESTRICT slice_first, const int* NNP_RESTRICT count,
+                     const int* NNP_RESTRICT index, const int* NNP_RESTRICT reverse,
                      const nnp_real* NNP_RESTRICT gradient, double* NNP_RESTRICT virials)
 {
     const int j = blockIdx.x * blockDim.x + threadIdx.x;
@@ -99,10 +102,11 @@ NNP_KERNEL __launch_bounds__(256)
     for (int c = 0; c < 9; ++c) virials[9 * (int64_t)j + c] = w[c];
 }
 
-/* Sums of values [n_columns][n] over chunks of rows, one block a chunk: part [n_columns][n_chunks]. Called with the
- * chunks of parts in place of rows it ends at one number a structure. */
-NNP_KERNEL __launch_bounds__(256) nnp_sums(int64_t n, int n_chunks, int n_columns, const int* NNP_RESTRICT chunk_first,
-                                           const double* NNP_RESTRICT values, double* NNP_RESTRICT part)
+/* Sums of values [n_columns][n] over chunks of rows, one block a chunk: part [n_columns][n_chunks]. Called
+ * with the chunks of parts in place of rows it ends at one number a structure. */
+NNP_KERNEL __launch_bounds__(256)
+    nnp_sums(int64_t n, int n_chunks, int n_columns, const int* NNP_RESTRICT chunk_first,
+             const double* NNP_RESTRICT values, double* NNP_RESTRICT part)
 {
     __shared__ double shared[32];
     const int chunk = blockIdx.x;
@@ -116,8 +120,8 @@ NNP_KERNEL __launch_bounds__(256) nnp_sums(int64_t n, int n_chunks, int n_column
 }
 
 /* energy[i] = that of the network and the baselines + E0 of its species. */
-NNP_KERNEL __launch_bounds__(256) nnp_add_e0(int n, const double* NNP_RESTRICT x, const double* NNP_RESTRICT e0,
-                                             double* NNP_RESTRICT energy)
+NNP_KERNEL __launch_bounds__(256) nnp_add_e0(int n, const double* NNP_RESTRICT x,
+                                             const double* NNP_RESTRICT e0, double* NNP_RESTRICT energy)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) energy[i] += e0[nnp_load_atom(x, i).species];

@@ -1,7 +1,8 @@
 /* md.cu - the MD step on the device: velocity Verlet and BAOAB, the guard, thermostats, sums.
  *
- * Everything is double, in the order of the rows. A kernel that finds that an earlier one has reported a bad step
- * changes nothing, so the host may learn of it a step later and still have the state before: see nnpcore/gpu/md.py.
+ * Everything is double, in the order of the rows. A kernel that finds that an earlier one has reported a bad
+ * step changes nothing, so the host may learn of it a step later and still have the state before: see
+ * nnpcore/gpu/md.py.
  */
 #include "common.cuh"
 #include "../math/bussi.h"
@@ -24,7 +25,8 @@ NNP_FN bool nnp_bad(const int* status)
     return worst != NNP_FINE;
 }
 
-/* What an atom's new position p means: too far a step, or out of the list's margin; and the atom of the list. */
+/* What an atom's new position p means: too far a step, or out of the list's margin; and the atom of the list.
+ */
 NNP_FN void nnp_moved(int i, const double* p, const double* p_old, const double* x_list, const double* shift,
                       double limit2, double* atoms, int* status)
 {
@@ -74,11 +76,11 @@ NNP_FN void nnp_deviates(uint64_t seed, uint64_t step, uint32_t tag, uint32_t st
     nnp_normal2(b[2], b[3], g + 2, &unused);
 }
 
-/* B A O A: v = v_old + dt/2 f/m; x = x_old + dt/2 v; v <- c v + sqrt(noise/m) R; x += dt/2 v, c = exp(-friction
- * dt), noise = (1 - c^2) kB T. part [blocks]: the kinetic energy that O has put in, eV. */
+/* B A O A: v = v_old + dt/2 f/m; x = x_old + dt/2 v; v <- c v + sqrt(noise/m) R; x += dt/2 v, c =
+ * exp(-friction dt), noise = (1 - c^2) kB T. part [blocks]: the kinetic energy that O has put in, eV. */
 NNP_KERNEL __launch_bounds__(256)
-    nnp_md_baoa(NNP_MD_ARGS, double c, double noise, uint64_t seed, uint64_t step, const int* NNP_RESTRICT order,
-                double* NNP_RESTRICT part)
+    nnp_md_baoa(NNP_MD_ARGS, double c, double noise, uint64_t seed, uint64_t step,
+                const int* NNP_RESTRICT order, double* NNP_RESTRICT part)
 {
     __shared__ double shared[32];
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -106,8 +108,9 @@ NNP_KERNEL __launch_bounds__(256)
 
 /* v += dt/2 f/m; part [blocks]: kinetic energy; what is wrong with force and energy. */
 NNP_KERNEL __launch_bounds__(256)
-    nnp_md_kick(int n, double half, double f_max2, const double* NNP_RESTRICT f, const double* NNP_RESTRICT energy,
-                const double* NNP_RESTRICT inverse, double* NNP_RESTRICT v, double* NNP_RESTRICT part, int* status)
+    nnp_md_kick(int n, double half, double f_max2, const double* NNP_RESTRICT f,
+                const double* NNP_RESTRICT energy, const double* NNP_RESTRICT inverse, double* NNP_RESTRICT v,
+                double* NNP_RESTRICT part, int* status)
 {
     __shared__ double shared[32];
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -131,8 +134,9 @@ NNP_KERNEL __launch_bounds__(256)
 }
 
 /* Kinetic energy [blocks] of the state at hand. */
-NNP_KERNEL __launch_bounds__(256) nnp_md_kinetic(int n, const double* NNP_RESTRICT v, const double* NNP_RESTRICT inverse,
-                                                 double* NNP_RESTRICT part)
+NNP_KERNEL __launch_bounds__(256)
+    nnp_md_kinetic(int n, const double* NNP_RESTRICT v, const double* NNP_RESTRICT inverse,
+                   double* NNP_RESTRICT part)
 {
     __shared__ double shared[32];
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -164,8 +168,8 @@ NNP_KERNEL __launch_bounds__(256)
 
 /* One block: the thermostat's factor from the kinetic energy in part, and its heat. */
 NNP_KERNEL __launch_bounds__(256)
-    nnp_md_bussi(int n_parts, const double* NNP_RESTRICT part, double degrees, double c, double half_kt, uint64_t seed,
-                 uint64_t step, double* NNP_RESTRICT scalars, const int* status)
+    nnp_md_bussi(int n_parts, const double* NNP_RESTRICT part, double degrees, double c, double half_kt,
+                 uint64_t seed, uint64_t step, double* NNP_RESTRICT scalars, const int* status)
 {
     __shared__ double shared[32];
     const double kinetic = nnp_sum_parts(n_parts, part, shared);
@@ -185,7 +189,8 @@ NNP_KERNEL __launch_bounds__(256)
 
 /* part [4][blocks]: momentum and mass. */
 NNP_KERNEL __launch_bounds__(256)
-    nnp_md_momentum(int n, const double* NNP_RESTRICT v, const double* NNP_RESTRICT inverse, double* NNP_RESTRICT part)
+    nnp_md_momentum(int n, const double* NNP_RESTRICT v, const double* NNP_RESTRICT inverse,
+                    double* NNP_RESTRICT part)
 {
     __shared__ double shared[32];
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -197,9 +202,8 @@ NNP_KERNEL __launch_bounds__(256)
 }
 
 /* One block: velocity of the centre of mass; heat += share (0 or 1) times its loss. */
-NNP_KERNEL __launch_bounds__(256)
-    nnp_md_centre(int n_parts, double share, const double* NNP_RESTRICT part, double* NNP_RESTRICT scalars,
-                  const int* status)
+NNP_KERNEL __launch_bounds__(256) nnp_md_centre(int n_parts, double share, const double* NNP_RESTRICT part,
+                                                double* NNP_RESTRICT scalars, const int* status)
 {
     __shared__ double shared[32];
     double sum[4];

@@ -1,10 +1,10 @@
 /* neigh.cu - cells, ghosts and the neighbour list of a batch of structures.
  *
- * A structure's lattice B (rows; reduced, so that its planes are as far apart as can be) stands for its cell; axes
- * that are not periodic have unit vectors perpendicular to the others. s = x B^-1 - origin counts cells along
- * periodic axes and Angstrom along others. Atoms are wrapped to 0 <= s < 1, bins are at least a cutoff wide, and
- * images within a cutoff of the cell become ghosts: a neighbour is then an atom or a ghost in one of the 27 bins
- * around, whatever the cell's shape and however small it is.
+ * A structure's lattice B (rows; reduced, so that its planes are as far apart as can be) stands for its cell;
+ * axes that are not periodic have unit vectors perpendicular to the others. s = x B^-1 - origin counts cells
+ * along periodic axes and Angstrom along others. Atoms are wrapped to 0 <= s < 1, bins are at least a cutoff
+ * wide, and images within a cutoff of the cell become ghosts: a neighbour is then an atom or a ghost in one
+ * of the 27 bins around, whatever the cell's shape and however small it is.
  */
 #include "common.cuh"
 
@@ -52,10 +52,11 @@ NNP_FN int nnp_bin(const nnp_cell* c, const double* s, int margin)
     return c->base + (b[2] * c->dims[1] + b[1]) * c->dims[0] + b[0];
 }
 
-/* Range of s over a structure's atoms, one block each: [n_structures][6] low, high. Axes of clusters and slabs. */
-NNP_KERNEL __launch_bounds__(256) nnp_extent(const double* NNP_RESTRICT x, const int* NNP_RESTRICT first,
-                                             const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
-                                             double* NNP_RESTRICT extent)
+/* Range of s over a structure's atoms, one block each: [n_structures][6] low, high. Axes of clusters and
+ * slabs. */
+NNP_KERNEL __launch_bounds__(256)
+    nnp_extent(const double* NNP_RESTRICT x, const int* NNP_RESTRICT first,
+               const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid, double* NNP_RESTRICT extent)
 {
     __shared__ double part[6][32];
     const int structure = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -80,15 +81,17 @@ NNP_KERNEL __launch_bounds__(256) nnp_extent(const double* NNP_RESTRICT x, const
     if (threadIdx.x < 6) {
         const int k = threadIdx.x;
         double v = part[k][0];
-        for (int w = 1; w < (int)(blockDim.x / 32); ++w) v = k < 3 ? fmin(v, part[k][w]) : fmax(v, part[k][w]);
+        for (int w = 1; w < (int)(blockDim.x / 32); ++w)
+            v = k < 3 ? fmin(v, part[k][w]) : fmax(v, part[k][w]);
         extent[6 * structure + k] = v;
     }
 }
 
 /* Bin of every atom, in the caller's order. */
-NNP_KERNEL __launch_bounds__(256) nnp_bins(int n, const double* NNP_RESTRICT x, const int* NNP_RESTRICT structure,
-                                           const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
-                                           int* NNP_RESTRICT key, int* NNP_RESTRICT status)
+NNP_KERNEL __launch_bounds__(256)
+    nnp_bins(int n, const double* NNP_RESTRICT x, const int* NNP_RESTRICT structure,
+             const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid, int* NNP_RESTRICT key,
+             int* NNP_RESTRICT status)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -118,9 +121,10 @@ NNP_FN int nnp_images(const nnp_cell* c, const double* s, int* least, int* most)
 }
 
 /* Rows: shift [n][3] that wraps x (rows), and the number of ghosts of each. */
-NNP_KERNEL __launch_bounds__(256) nnp_wrap(int n, const double* NNP_RESTRICT x, const int* NNP_RESTRICT structure,
-                                           const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
-                                           double* NNP_RESTRICT shift, int64_t* NNP_RESTRICT n_images)
+NNP_KERNEL __launch_bounds__(256)
+    nnp_wrap(int n, const double* NNP_RESTRICT x, const int* NNP_RESTRICT structure,
+             const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid, double* NNP_RESTRICT shift,
+             int64_t* NNP_RESTRICT n_images)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -148,9 +152,11 @@ NNP_FN void nnp_decode(int code, int* m)
 }
 
 /* Ghosts of each row from ghost_first[row] on: owner, image, bin. */
-NNP_KERNEL __launch_bounds__(256) nnp_ghosts(int n, const double* NNP_RESTRICT x, const int* NNP_RESTRICT structure, const double* NNP_RESTRICT lattice,
-                                             const int* NNP_RESTRICT grid, const int64_t* NNP_RESTRICT ghost_first,
-                                             int* NNP_RESTRICT owner, int* NNP_RESTRICT image, int* NNP_RESTRICT key)
+NNP_KERNEL __launch_bounds__(256)
+    nnp_ghosts(int n, const double* NNP_RESTRICT x, const int* NNP_RESTRICT structure,
+               const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
+               const int64_t* NNP_RESTRICT ghost_first, int* NNP_RESTRICT owner, int* NNP_RESTRICT image,
+               int* NNP_RESTRICT key)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -197,13 +203,15 @@ NNP_KERNEL __launch_bounds__(256)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
-    for (int k = 0; k < 3; ++k) x[4 * (int64_t)i + k] = position[3 * (int64_t)i + k] + shift[3 * (int64_t)i + k];
+    for (int k = 0; k < 3; ++k)
+        x[4 * (int64_t)i + k] = position[3 * (int64_t)i + k] + shift[3 * (int64_t)i + k];
     x[4 * (int64_t)i + 3] = (double)species[i];
 }
 
 NNP_KERNEL __launch_bounds__(256)
-    nnp_refresh_ghosts(int n, int n_ghost, const double* NNP_RESTRICT position, const double* NNP_RESTRICT shift,
-                       const int* NNP_RESTRICT owner, const int* NNP_RESTRICT species, double* NNP_RESTRICT x)
+    nnp_refresh_ghosts(int n, int n_ghost, const double* NNP_RESTRICT position,
+                       const double* NNP_RESTRICT shift, const int* NNP_RESTRICT owner,
+                       const int* NNP_RESTRICT species, double* NNP_RESTRICT x)
 {
     const int g = blockIdx.x * blockDim.x + threadIdx.x;
     if (g >= n_ghost) return;
@@ -218,7 +226,8 @@ struct nnp_stretch {
 };
 
 /* Stretch q of the 18 around the bin key: rows and ghosts of each (y, z), three bins along x in one. */
-NNP_FN nnp_stretch nnp_around(const nnp_cell* c, int key, int q, int n, const int* row_start, const int* ghost_start)
+NNP_FN nnp_stretch nnp_around(const nnp_cell* c, int key, int q, int n, const int* row_start,
+                              const int* ghost_start)
 {
     const int dy = q / 2 % 3 - 1, dz = q / 6 - 1;
     const int bin = key + (dz * c->dims[1] + dy) * c->dims[0] - 1;
@@ -239,9 +248,10 @@ NNP_FN double nnp_distance2(const nnp_atom* a, const nnp_atom* b)
 /* First pass: segment [S][n] = number of neighbours of each species; then where their runs end; count [n]. */
 NNP_KERNEL __launch_bounds__(128, 8)
     nnp_count(int n, int n_species, double cut2, double clash2, const double* NNP_RESTRICT x,
-              const int* NNP_RESTRICT key, const int* NNP_RESTRICT structure, const double* NNP_RESTRICT lattice,
-              const int* NNP_RESTRICT grid, const int* NNP_RESTRICT row_start, const int* NNP_RESTRICT ghost_start,
-              int* segment, int* NNP_RESTRICT count, int* NNP_RESTRICT status)
+              const int* NNP_RESTRICT key, const int* NNP_RESTRICT structure,
+              const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
+              const int* NNP_RESTRICT row_start, const int* NNP_RESTRICT ghost_start, int* segment,
+              int* NNP_RESTRICT count, int* NNP_RESTRICT status)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -273,10 +283,10 @@ NNP_KERNEL __launch_bounds__(128, 8)
 /* Second pass: the entries, each species' in the order of the bins. next [S][n]: scratch. */
 NNP_KERNEL __launch_bounds__(128)
     nnp_fill(int n, int n_species, double cut2, const double* NNP_RESTRICT x, const int* NNP_RESTRICT key,
-             const int* NNP_RESTRICT structure, const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
-             const int* NNP_RESTRICT row_start, const int* NNP_RESTRICT ghost_start,
-             const int* NNP_RESTRICT segment, const int64_t* NNP_RESTRICT slice_first, int* next,
-             int* NNP_RESTRICT index)
+             const int* NNP_RESTRICT structure, const double* NNP_RESTRICT lattice,
+             const int* NNP_RESTRICT grid, const int* NNP_RESTRICT row_start,
+             const int* NNP_RESTRICT ghost_start, const int* NNP_RESTRICT segment,
+             const int64_t* NNP_RESTRICT slice_first, int* next, int* NNP_RESTRICT index)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -297,8 +307,8 @@ NNP_KERNEL __launch_bounds__(128)
     }
 }
 
-/* reverse[entry i -> j]: the entry of j's owner that leads back to i, which is the one whose atom i owns and whose
- * image is the opposite; -1 where rounding at the very edge of the list left it out. */
+/* reverse[entry i -> j]: the entry of j's owner that leads back to i, which is the one whose atom i owns and
+ * whose image is the opposite; -1 where rounding at the very edge of the list left it out. */
 NNP_KERNEL __launch_bounds__(128)
     nnp_reverse(int n, const double* NNP_RESTRICT x, const int64_t* NNP_RESTRICT slice_first,
                 const int* NNP_RESTRICT count, const int* NNP_RESTRICT segment, const int* NNP_RESTRICT index,
@@ -324,14 +334,14 @@ NNP_KERNEL __launch_bounds__(128)
     }
 }
 
-/* Ordered pairs by distance and species, bin = floor(r n_bins/r_max): counts [S][S][n_bins], added to. A block counts
- * in shared memory where n_shared (the size of counts) is not 0. */
+/* Ordered pairs by distance and species, bin = floor(r n_bins/r_max): counts [S][S][n_bins], added to. A
+ * block counts in shared memory where n_shared (the size of counts) is not 0. */
 NNP_KERNEL __launch_bounds__(128)
-    nnp_pair_histogram(int n, int n_species, int n_bins, double r_max, int n_shared, const double* NNP_RESTRICT x,
-                       const int* NNP_RESTRICT key, const int* NNP_RESTRICT structure,
-                       const double* NNP_RESTRICT lattice, const int* NNP_RESTRICT grid,
-                       const int* NNP_RESTRICT row_start, const int* NNP_RESTRICT ghost_start,
-                       unsigned long long* NNP_RESTRICT counts)
+    nnp_pair_histogram(int n, int n_species, int n_bins, double r_max, int n_shared,
+                       const double* NNP_RESTRICT x, const int* NNP_RESTRICT key,
+                       const int* NNP_RESTRICT structure, const double* NNP_RESTRICT lattice,
+                       const int* NNP_RESTRICT grid, const int* NNP_RESTRICT row_start,
+                       const int* NNP_RESTRICT ghost_start, unsigned long long* NNP_RESTRICT counts)
 {
     NNP_DYN_SHARED(unsigned, mine);
     const int i = blockIdx.x * blockDim.x + threadIdx.x;

@@ -9,7 +9,7 @@
         nnp_vector out = {0, 0, 0};                                                                          \
         if (k >= (begin) && k < (end)) {                                                                     \
             const nnp_neighbour d = nnp_neighbour_of(&a, x, index[p]);                                       \
-            clash = clash || d.r < (nnp_real)least;                                                                    \
+            clash = clash || d.r < (nnp_real)least;                                                          \
             if (d.r < (cutoff)) {                                                                            \
                 nnp_real phi, dphi;                                                                          \
                 EVALUATE;                                                                                    \
@@ -28,8 +28,8 @@ NNP_KERNEL __launch_bounds__(128)
     if (i >= n) return;
     const nnp_atom a = nnp_load_atom(x, i);
     const int64_t first = nnp_first_entry(slice_first, i);
-    const nnp_real epsilon = (nnp_real)parameter[0], sigma = (nnp_real)parameter[1], on = (nnp_real)parameter[2],
-                   cutoff = (nnp_real)parameter[3];
+    const nnp_real epsilon = (nnp_real)parameter[0], sigma = (nnp_real)parameter[1],
+                   on = (nnp_real)parameter[2], cutoff = (nnp_real)parameter[3];
     int begin = 0, end = 0;
     if (a.species == s || a.species == t) end = nnp_run(segment, n, i, a.species == s ? t : s, &begin);
     nnp_real sum = 0;

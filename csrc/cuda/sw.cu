@@ -1,8 +1,8 @@
 /* sw.cu - Stillinger-Weber on the GPU: one thread a row, by moments as baseline_impl.h does it.
  *
  * With M0 = sum g, M1 = sum g u, M2 = sum g u (x) u over the neighbours of a centre, sum_{j<k} g_j g_k
- * (u_j.u_k - c0)^2 = 1/2 [M2:M2 - 2 c0 M1.M1 + c0^2 M0^2 - (1 - c0)^2 sum g^2]. Two sweeps over the neighbours; the
- * second computes the radial functions again, which is cheaper than keeping them.
+ * (u_j.u_k - c0)^2 = 1/2 [M2:M2 - 2 c0 M1.M1 + c0^2 M0^2 - (1 - c0)^2 sum g^2]. Two sweeps over the
+ * neighbours; the second computes the radial functions again, which is cheaper than keeping them.
  */
 #include "../math/sw.h"
 #include "baseline.cuh"
@@ -38,8 +38,8 @@ NNP_FN nnp_real nnp_sw_angular(const nnp_sw_moments* m, nnp_real c0)
 
 /* Gradient of the triplets by one neighbour: dE/dg = le [u.M2.u - 2 c0 u.M1 + c0^2 M0 - (1 - c0)^2 g],
  * dE/du = 2 le g (M2 u - c0 M1). */
-NNP_FN void nnp_sw_slope(const nnp_sw_moments* m, nnp_real le, nnp_real c0, const nnp_neighbour* d, nnp_real g,
-                         nnp_real dg, nnp_vector* out)
+NNP_FN void nnp_sw_slope(const nnp_sw_moments* m, nnp_real le, nnp_real c0, const nnp_neighbour* d,
+                         nnp_real g, nnp_real dg, nnp_vector* out)
 {
     const nnp_real own = (NNP_R(1.0) - c0) * (NNP_R(1.0) - c0);
     const nnp_real hx = m->xx * d->ux + m->xy * d->uy + m->xz * d->uz - c0 * m->x;
@@ -62,9 +62,10 @@ NNP_KERNEL __launch_bounds__(128)
     if (i >= n) return;
     const nnp_atom a = nnp_load_atom(x, i);
     const int64_t first = nnp_first_entry(slice_first, i);
-    const nnp_sw s = {(nnp_real)parameter[0], (nnp_real)parameter[1], (nnp_real)parameter[2], (nnp_real)parameter[3],
-                      (nnp_real)parameter[4], (nnp_real)parameter[5], (nnp_real)parameter[6], (nnp_real)parameter[7],
-                      (nnp_real)parameter[8], (nnp_real)parameter[9]};
+    const nnp_sw s = {(nnp_real)parameter[0], (nnp_real)parameter[1], (nnp_real)parameter[2],
+                      (nnp_real)parameter[3], (nnp_real)parameter[4], (nnp_real)parameter[5],
+                      (nnp_real)parameter[6], (nnp_real)parameter[7], (nnp_real)parameter[8],
+                      (nnp_real)parameter[9]};
     const nnp_real cutoff = s.a * s.sigma, le = s.lambda * s.epsilon;
     nnp_sw_moments m = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     nnp_real sum = 0, v2, dv2, g, dg;

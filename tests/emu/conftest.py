@@ -1,5 +1,9 @@
-"""Kernels on the CPU emulator; needs a C++ compiler."""
+"""Kernels on the CPU emulator, which needs a C++ compiler; where CuPy is installed, the same on a GPU (marked gpu).
 
+compute-sanitizer --tool memcheck (racecheck, initcheck, synccheck) python -m pytest -m gpu tests/emu
+"""
+
+import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -31,6 +35,24 @@ def emulated(monkeypatch, emu):
 
     monkeypatch.setattr(backend, "_substitute", emu)
     return emu
+
+
+DEVICES = ["emulator"]
+if importlib.util.find_spec("cupy"):
+    DEVICES.append(pytest.param("gpu", marks=pytest.mark.gpu))
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """The backend behind device="gpu": the emulator, or a GPU."""
+    from nnpcore.gpu import backend
+
+    if request.param == "emulator":
+        return request.getfixturevalue("emulated")
+    try:
+        return backend.get("gpu")
+    except backend.GpuError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

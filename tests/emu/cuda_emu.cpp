@@ -147,7 +147,7 @@ int run(dim3 grid, dim3 block, size_t smem, unsigned seed, void (*body)(void*), 
         for (block_idx.y = 0; block_idx.y < grid.y; ++block_idx.y)
             for (block_idx.x = 0; block_idx.x < grid.x; ++block_idx.x) {
                 dyn.assign(smem + 16, 0xFF);
-                std::memset(__start_emu_shared, 0xFF, (size_t)(__stop_emu_shared - __start_emu_shared));
+                if (__start_emu_shared) std::memset(__start_emu_shared, 0xFF, (size_t)(__stop_emu_shared - __start_emu_shared));
                 if (run_block(seed ? seed + block_idx.x * 7919u + 1u : 0u)) return 1;
             }
     return 0;

@@ -32,8 +32,8 @@ def simulation(device, n=2, **options):
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)
-def test_steps_as_on_the_cpu(emulated, name):
-    a, b = (simulation(device, **ENSEMBLES[name]) for device in ("cpu", "gpu"))
+def test_steps_as_on_the_cpu(device, name):
+    a, b = (simulation(where, **ENSEMBLES[name]) for where in ("cpu", "gpu"))
     np.testing.assert_allclose(b.velocities, a.velocities, atol=1e-15)
     for steps in (1, 24):
         a.run(steps)
@@ -50,7 +50,7 @@ def test_steps_as_on_the_cpu(emulated, name):
     assert b.n_builds == a.n_builds > 1
 
 
-def test_float32_conserves_energy(emulated):
+def test_float32_conserves_energy(device):
     b = simulation("gpu", precision="float32", dt=2.0)
     before = b.thermo()["conserved"]
     b.run(20)
@@ -58,7 +58,7 @@ def test_float32_conserves_energy(emulated):
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)
-def test_a_state_goes_on_to_the_same_bits(emulated, name):
+def test_a_state_goes_on_to_the_same_bits(device, name):
     options = {"precision": "float32", **ENSEMBLES[name]}
     b = simulation("gpu", **options)
     b.run(7)
@@ -80,22 +80,22 @@ def test_results_do_not_depend_on_the_order_of_threads(emulated):
     assert all(np.array_equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_a_cluster_and_a_slab(emulated):
+def test_a_cluster_and_a_slab(device):
     model = nnpcore.Model.stillinger_weber("mW")
     x, cell = water(2)
     for cell_, pbc in ((None, None), (cell, (True, True, False))):
         runs = [
-            md_module.MD(model, x, "O", cell_, pbc, temperature=200, dt=5.0, skin=0.3, threads=1, device=device)
-            for device in ("cpu", "gpu")
+            md_module.MD(model, x, "O", cell_, pbc, temperature=200, dt=5.0, skin=0.3, threads=1, device=where)
+            for where in ("cpu", "gpu")
         ]
         a, b = (run.run(12).state for run in runs)
         np.testing.assert_allclose(b["x"], a["x"], atol=1e-10)
         assert runs[1].thermo()["volume"] == runs[0].thermo()["volume"]
 
 
-def test_a_bad_step_is_named_and_the_state_before_it_kept(emulated):
+def test_a_bad_step_is_named_and_the_state_before_it_kept(device):
     for last in (False, True):  # seen by the next step, or by the end of run()
-        runs = [simulation(device, n=1, f_max=1e3) for device in ("cpu", "gpu")]
+        runs = [simulation(where, n=1, f_max=1e3) for where in ("cpu", "gpu")]
         for run in runs:
             run.run(2)
             run.set(f_max=1e-3)
@@ -116,10 +116,10 @@ def test_a_bad_step_is_named_and_the_state_before_it_kept(emulated):
         np.testing.assert_allclose(runs[1].positions, runs[0].positions, atol=1e-10)
 
 
-def test_an_atom_that_flies_away(emulated):
+def test_an_atom_that_flies_away(device):
     texts = []
-    for device in ("cpu", "gpu"):
-        run = simulation(device, n=1, velocities=np.zeros((8, 3)))
+    for where in ("cpu", "gpu"):
+        run = simulation(where, n=1, velocities=np.zeros((8, 3)))
         state = run.state
         state["v"][5] = [900.0, 0, 0]
         run.state = state
@@ -131,17 +131,17 @@ def test_an_atom_that_flies_away(emulated):
     assert texts[0] == texts[1]
 
 
-def test_atoms_on_top_of_each_other(emulated):
+def test_atoms_on_top_of_each_other(device):
     x, cell = water(1)
     x[3] = x[6] + 1e-5
     with pytest.raises(InputError, match="atoms 3 and 6 are closer"):
         md_module.MD(nnpcore.Model.stillinger_weber("mW"), x, "O", cell, device="gpu")
 
 
-def test_pair_distribution(emulated):
+def test_pair_distribution(device):
     counts = []
-    for device in ("cpu", "gpu"):
-        run = simulation(device, n=1, dt=1.0)
+    for where in ("cpu", "gpu"):
+        run = simulation(where, n=1, dt=1.0)
         rdf = run.sample_rdf(7.0, 30, every=1)
         run.run(40)  # more than the blocks: they merge
         counts.append((*rdf.core.get(), rdf.result().g))
@@ -184,7 +184,7 @@ every = 3
     return path
 
 
-def test_the_command_line_and_a_resumed_run(emulated, tmp_path):
+def test_the_command_line_and_a_resumed_run(device, tmp_path):
     config = write_toml(tmp_path / "md.toml")
     whole = md_module.run(config, ["output.folder='whole'"], quiet=True).folder
     md_module.run(config, ["output.folder='parts'", "md.steps=5"], quiet=True)
@@ -199,7 +199,7 @@ def test_the_command_line_and_a_resumed_run(emulated, tmp_path):
     assert other.simulation.step == 14  # the device may change at a restart
 
 
-def test_a_network_over_a_core(emulated):
+def test_a_network_over_a_core(device):
     """MSR with a ZBL core, two species, triclinic."""
     zbl = nnpcore.Model.zbl(["O", "H"], 0.8, 1.6)
     model = nnpcore.Model.msr(["O", "H"], 4.0, n2=2, n3=1, hidden=(6,), seed=2, baseline=zbl, e0=[-3.0, 1.0])
@@ -207,8 +207,8 @@ def test_a_network_over_a_core(emulated):
     cell = cell + np.array([[0, 0, 0], [1.0, 0, 0], [0.5, -0.7, 0]])
     species = np.array([0, 1] * 4, np.int32)
     runs = [
-        md_module.MD(model, x, species, cell, temperature=300, dt=0.5, skin=0.5, threads=1, device=device)
-        for device in ("cpu", "gpu")
+        md_module.MD(model, x, species, cell, temperature=300, dt=0.5, skin=0.5, threads=1, device=where)
+        for where in ("cpu", "gpu")
     ]
     a, b = (run.run(6) for run in runs)
     np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
