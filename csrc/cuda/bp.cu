@@ -112,10 +112,12 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
-enum {
-    NNP_BP_THREADS = 128,
-    NNP_BP_BLOCKS = NNP_REAL_BITS == 64 ? 3 : 4
-}; /* of a block, of a multiprocessor */
+#define NNP_BP_THREADS 128 /* of a block */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 2 : 3) /* that a multiprocessor shall hold; more would spill */
+#else
+#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 3 : 4)
+#endif
 
 NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
@@ -260,15 +262,15 @@ NNP_FN void nnp_bp_pull_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, con
             const nnp_vec w = g->narrow ? rk * f[q] : rk;
             e += dj * w * a[q];
             turn[q] += rj * w * da[q];
-            if (g->narrow) stretch[q] += rj * rk * df[q] * x.r_inv[q] * a[q];
+            if (g->narrow) stretch[q] += rj * rk * df[q] * a[q];
         }
     }
     const nnp_real r = v->r[j], r_inv = NNP_R(1.0) / r;
     nnp_real gx = 0, gy = 0, gz = 0;
     for (int q = 0; q < Q; ++q) {
         const int k = x.k[q];
-        const nnp_real side = turn[q] * r_inv, far = side - stretch[q] * v->r[k];
-        e += stretch[q] * r - side * x.c[q];
+        const nnp_real side = turn[q] * r_inv, along = stretch[q] / x.r[q], far = side - along * v->r[k];
+        e += along * r - side * x.c[q];
         gx += far * v->x[k], gy += far * v->y[k], gz += far * v->z[k];
     }
     gx += e * v->x[j], gy += e * v->y[j], gz += e * v->z[j];
