@@ -8,12 +8,13 @@ from emulator import EmulatedBackend
 from reference import bp as reference
 from reference.systems import TRICLINIC, ZBL_TERM, bp_case, random_system
 
-from nnpcore import Model, _core, n2p2
+from nnpcore import Model, _core, md, n2p2
 from nnpcore.bp import rescaled
 from nnpcore.gpu import bp, gather
 from nnpcore.gpu.backend import GpuError
 from nnpcore.gpu.model import Evaluator, Places
 from nnpcore.gpu.system import CLASH
+from nnpcore.gpu.train import Trainer
 from nnpcore.validate import InputError
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-6}
@@ -266,13 +267,14 @@ def test_room_for_neighbours(emu, rng):
     reach = max(e["rc"] if "rc" in e else e["r_high"] for e in angular)
     most = ((near > 0) & (near < reach + 1.0)).sum(axis=1).max()
     places = out.places[0]
-    assert most <= places.near <= most + 1
-    places.near = 3
+    assert most <= out.functions.capacity(out.system, 0) <= most + 1
+    kept = out.functions._near[out.system][1]
+    kept[0] = 3
     gradient = out.evaluator.evaluate(out.system)[1]
     forces = gather.forces(out.system, gradient, "float64")
     assert np.isnan(forces).all() and np.isnan(functions_rates(out, places)).all()
     assert np.isnan(out.functions.inputs(out.system, places)[0]).all()
-    places.near = bp.MOST_NEAR
+    kept[0] = bp.MOST_NEAR
     with pytest.raises(GpuError, match="32767 neighbours of an atom are too many"):
         out.evaluator.evaluate(out.system)
 
@@ -341,3 +343,42 @@ def test_published_potentials(emu, shared, rng, name, units, n):
     f = frame(rng, len(model.species), n, cell, min_distance=1.1)
     for precision in TOLERANCE:
         compare(model, f, Evaluation(emu, model, [f], precision), precision, 10.0)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("n_species", [1, 3])
+def test_loss_gradient_of_the_core(emulated, rng, n_species, precision):
+    """Energies, forces and stresses in the loss, over a crystal cell and a cluster; predictions and inputs too."""
+    model = bp_case(n_species).model
+    frames = [frame(rng, n_species, 9), frame(rng, n_species, 5, None, (False, False, False), min_distance=1.4)]
+    trainers = Trainer(model, precision), _core.Trainer(model.to_bytes(), 1, int(precision == "float32"))
+    for x, s, cell, pbc in frames:
+        out = model.compute(x, s, cell=cell, pbc=pbc.astype(bool))
+        stress = None if cell is None else out.stress + rng.normal(size=6) * 0.02
+        labels = (out.energy + rng.normal(), out.forces + rng.normal(size=x.shape) * 0.3, stress, 1.7)
+        for trainer in trainers:
+            trainer.add(s, x, cell, pbc, *labels)
+    theta, both = np.array(model.theta), np.array([0, 1], dtype=np.int32)
+    tolerance = 5e-13 if precision == "float64" else 2e-5
+    for loss in ((0, 1.3, 0, 0), (0, 0, 0.7, 0), (0, 0, 0, 40.0), (1, 1.3, 0.7, 40.0)):
+        (terms, grad), (terms0, grad0) = (t.gradient(theta, both, *loss, 0.1, 0.25, 0.02) for t in trainers)
+        assert np.abs(terms - terms0).max() <= tolerance * np.abs(terms0).max()
+        assert np.abs(grad - grad0).max() <= tolerance * np.abs(grad0).max()
+        theta = theta + 0.01 * rng.normal(size=theta.shape)
+    for k in range(2):
+        got, want = (t.fingerprints(theta, k) for t in trainers)
+        assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
+
+
+def test_molecular_dynamics(emulated, rng):
+    """Steps of both devices, with the count of atoms outside the training range."""
+    model = bp_case(1).model
+    x, s, cell, _ = frame(rng, 1, 12)
+    ends = [[[0.0] * len(row) for row in model.metadata["bp"]["centre"]], model.metadata["bp"]["factor"]]
+    model = rescaled(model, model.metadata["bp"]["centre"], model.metadata["bp"]["factor"], *ends)
+    runs = [md.MD(model, x, s, cell, dt=0.5, temperature=300, device=device, skin=0.5) for device in ("cpu", "gpu")]
+    for run in runs:
+        run.run(8)
+    for name in ("positions", "velocities"):
+        np.testing.assert_allclose(getattr(runs[1], name), getattr(runs[0], name), rtol=0, atol=1e-11)
+    assert runs[0].outside == runs[1].outside and runs[0].outside[0] > 0
