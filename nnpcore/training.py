@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from . import checkpoint, config, data, initial, schedule
-from .adam import clip, make_optimizer
+from .adam import clip, make_optimizer, turn_on_cpu
 from .evaluate import COLUMNS, Labels, loss_terms, strict_json, summary
 from .progress import Progress
 
@@ -118,6 +118,15 @@ def make_trainer(model, threads, precision, device="cpu"):
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
 
 
+def make_turn(device):
+    """What turns vectors into an optimiser's basis on a device (adam.EigenAdam)."""
+    if device == "gpu":
+        from .gpu.train import Turn
+
+        return Turn()
+    return turn_on_cpu
+
+
 EXPONENT_LIMIT = 25.0
 """|a|, |b|, |beta|, |alpha| stay within it: a + b + beta < 80, which float32 holds (csrc/engine.c). What the loss does
 not feel may wander there; nothing pulls it back from below."""
@@ -163,7 +172,7 @@ class Training:
         theta = np.array(model.theta, dtype=np.float64)
         self.state = State(
             theta=theta,
-            optimizer=make_optimizer(model, settings.optimizer),
+            optimizer=make_optimizer(model, settings.optimizer, make_turn(settings.train.device)),
             average=theta.copy(),
             best=theta.copy(),
             order=self._shuffled(0),

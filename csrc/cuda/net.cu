@@ -77,7 +77,7 @@ NNP_KERNEL nnp_net_evaluate(int n_places, const int* NNP_RESTRICT rows, const in
     nnp_real *h = shared, *next = shared + widest * T, *slope = next + widest * T;
     for (int i = thread; i < net.width[0] * T; i += threads) {
         const int p = place + i % T;
-        h[i] = p < n_places ? inputs[(int64_t)(i / T) * n_places + p] : NNP_R(0.0);
+        h[i] = p < n_places && rows[p] >= 0 ? inputs[(int64_t)(i / T) * n_places + p] : NNP_R(0.0);
     }
     __syncthreads();
     for (int l = 0; l < net.n_layers - 1; ++l) {
@@ -206,14 +206,19 @@ NNP_FN void train_accumulate(int n_in, int n_out, const nnp_real* h, const nnp_r
         }
         for (int k = 0; k < n_in; ++k) {
             const nnp_four *const hk = (const nnp_four*)(h + k * T), *const tk = (const nnp_four*)(t + k * T);
-            nnp_real g = 0;
+            nnp_real g = 0, gt = 0;
             for (int i = 0; i < T / 4; ++i) {
                 const nnp_four x = hk[i], y = tk[i];
-                g += x.a * po[4 * i] + y.a * qo[4 * i];
-                g += x.b * po[4 * i + 1] + y.b * qo[4 * i + 1];
-                g += x.c * po[4 * i + 2] + y.c * qo[4 * i + 2];
-                g += x.d * po[4 * i + 3] + y.d * qo[4 * i + 3];
+                g += x.a * po[4 * i];
+                gt += y.a * qo[4 * i];
+                g += x.b * po[4 * i + 1];
+                gt += y.b * qo[4 * i + 1];
+                g += x.c * po[4 * i + 2];
+                gt += y.c * qo[4 * i + 2];
+                g += x.d * po[4 * i + 3];
+                gt += y.d * qo[4 * i + 3];
             }
+            g += gt;
             nnp_real* const w = weight + k * n_out + o;
             *w = add ? *w + g : g;
         }
@@ -296,8 +301,9 @@ NNP_KERNEL nnp_net_gradient(int n_places, const int* NNP_RESTRICT rows, const in
         for (int k = (int)threadIdx.x; k < net.width[0] * T; k += (int)blockDim.x) {
             const int at = place + k % T;
             const int64_t from = (int64_t)(k / T) * n_places + at;
-            tile.h[k] = at < n_places ? inputs[from] : NNP_R(0.0);
-            tile.t[k] = at < n_places ? rates[from] : NNP_R(0.0);
+            const bool live = at < n_places && rows[at] >= 0;
+            tile.h[k] = live ? inputs[from] : NNP_R(0.0);
+            tile.t[k] = live ? rates[from] : NNP_R(0.0);
         }
         for (int a = (int)threadIdx.x; a < T; a += (int)blockDim.x) {
             const int row = place + a < n_places ? rows[place + a] : -1;

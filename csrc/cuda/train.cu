@@ -3,6 +3,7 @@
  *
  *   nnp_batch_forces   F_i = sum_p (g_p - g_reverse(p)), W_i = -sum_p r_ij (x) g_p of the batch's rows
  *   nnp_batch_loss     residuals of each frame; terms, c = dL/dE, lambda = dL/dF, M = dL/dW
+ *   nnp_turn           y = Q x for the optimiser in a rotated basis
  */
 #include "common.cuh"
 
@@ -140,4 +141,18 @@ NNP_KERNEL __launch_bounds__(256)
                                          : 0.0;
     out[3] = sum[0];
     for (int k = 0; k < 6; ++k) out[4 + k] = stress[k];
+}
+
+/* y = Q x, Q [n][n] and vectors float32 in every build: a block a row, sums of threads in float, of the block
+ * in double.
+ */
+NNP_KERNEL __launch_bounds__(128)
+    nnp_turn(int n, const float* NNP_RESTRICT q, const float* NNP_RESTRICT x, float* NNP_RESTRICT y)
+{
+    __shared__ double part[32];
+    const float* const row = q + (int64_t)blockIdx.x * n;
+    float sum = 0;
+    for (int k = (int)threadIdx.x; k < n; k += (int)blockDim.x) sum += row[k] * x[k];
+    const double total = nnp_block_sum((double)sum, part);
+    if (threadIdx.x == 0) y[blockIdx.x] = (float)total;
 }

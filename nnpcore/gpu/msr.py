@@ -13,13 +13,13 @@ import numpy as np
 
 from .. import _core
 from .backend import REAL, GpuError
+from .bp import shared_limit
 
 MSR, TRAIN = "cuda/msr.cu", "cuda/msr_train.cu"
 CHUNK = 5  # NNP_MSR_CHUNK
 SOFTNESS = 0.03  # NNP_CUTOFF_SOFTNESS
 LIMIT = {"float64": 700.0, "float32": 80.0}  # of exponents: csrc/engine.c
 LEAST = 1e-3  # Å
-SHARED = 227 * 1024  # bytes of shared memory that a block can have at most
 
 
 class Msr:
@@ -30,7 +30,7 @@ class Msr:
 
     def __init__(self, backend, model, precision):
         self.backend, self.precision, self.real = backend, precision, REAL[precision]
-        self.team, self.block = None, 128
+        self.team, self.block, self.shared_limit = None, 128, shared_limit(backend)
         self.metadata, self.species = model.metadata["msr"], model.species
         self.rs = self.metadata["rs"]
         self.slices = model.slices
@@ -65,12 +65,12 @@ class Msr:
         team = self.team or (8 if places.n >= 20000 else 16 if places.n >= 8000 else 32)
         room = team_bytes(places.capacity, self.size[places.species], len(self.species), self.precision)
         teams = max(self.block // team, 32 // team)
-        while teams * team > 32 and teams * room > SHARED // 4:
+        while teams * team > 32 and teams * room > self.shared_limit // 4:
             teams //= 2
-        if teams * room > SHARED:
+        if teams * room > self.shared_limit:
             raise GpuError(
                 f"{places.capacity} neighbours of an atom are too many for the GPU's shared memory "
-                f"({teams * room} bytes, there are {SHARED}): a smaller cutoff, or float32"
+                f"({teams * room} bytes, there are {self.shared_limit}): a smaller cutoff, or float32"
             )
         return (-(-places.n // teams),), (team, teams), teams * room
 

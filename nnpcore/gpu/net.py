@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from .backend import REAL, GpuError
-from .msr import SHARED
+from .bp import shared_limit
 
 NET = "cuda/net.cu"
 TILE, TRAIN_TILE = 16, 8  # NNP_NET_TILE, NNP_TRAIN_TILE
@@ -17,6 +17,7 @@ class Networks:
 
     def __init__(self, backend, model, precision):
         self.backend, self.precision, self.real = backend, precision, REAL[precision]
+        self.shared_limit = shared_limit(backend)
         slices = model.slices
         order = np.arange(model.n_parameters)
         self.nets = []
@@ -40,9 +41,9 @@ class Networks:
 
     def _shared(self, numbers):
         need = int(numbers) * np.dtype(self.real).itemsize
-        if need > SHARED:
+        if need > self.shared_limit:
             raise GpuError(
-                f"the network's layers need {need} bytes of a block's shared memory, there are {SHARED}: "
+                f"the network's layers need {need} bytes of a block's shared memory, there are {self.shared_limit}: "
                 f"narrower layers{', or float32' if self.precision == 'float64' else ''}"
             )
         return need

@@ -173,7 +173,9 @@ class Trainer:
             device([f.stress for f in frames], np.float64),
             device(np.concatenate([f.forces[k] for f, k in zip(frames, self._inner, strict=True)]), np.float64),
         )
-        self._capacity = int(system.count.max())
+        self._capacity, self._near = int(system.count.max()), {}
+        if hasattr(e.fingerprints, "capacity"):  # bp: looked up once, not for every batch
+            self._near = {p.species: e.fingerprints.capacity(system, p) for p in e.places(system)}
         self._energy, self._force, self._virial = xp.empty(system.n), xp.empty((system.n, 3)), xp.empty((6, system.n))
         self._gradient = gather.pair_array(system, self.precision)
         n = len(frames)
@@ -247,7 +249,9 @@ class Trainer:
         for at, (s, n, n_slabs) in enumerate(kinds):
             places, place_first, slab_first, tile_first = device[2 + 4 * at : 6 + 4 * at]
             groups = Groups(n, n_slabs, place_first, slab_first, tile_first)
-            out.append((Places(s, places, self._capacity), groups))
+            places = Places(s, places, self._capacity)
+            places.near = self._near.get(s)
+            out.append((places, groups))
         return device[0], device[1], out
 
     def _evaluate(self, system, rows, kinds):
@@ -367,6 +371,26 @@ class Trainer:
             atoms = self._inner[frame][self._rows[frame][places.species] - self._first[frame]]
             out[atoms, : len(g)] = g.T
         return out
+
+
+class Turn:
+    """Vectors into and out of an optimiser's basis, as adam.turn_on_cpu(); the bases stay on the device."""
+
+    def __init__(self, device="gpu"):
+        self.backend, self._known, self._bases = get(device), [], []
+
+    def __call__(self, blocks, basis, x, transpose=False):
+        """q x, or q^T x, of every block; float32 [P]."""
+        if len(basis) != len(self._known) or any(a is not b for a, b in zip(basis, self._known, strict=True)):
+            self._known, self._bases = list(basis), []
+            for q in basis:
+                self._bases.append([self.backend.device(m, np.float32) for m in (q, q.T)])
+        x, y = self.backend.device(x, np.float32), self.backend.xp.empty(len(x), dtype=np.float32)
+        kernel = self.backend.kernel(TRAIN, "nnp_turn")
+        for block, pair in zip(blocks, self._bases, strict=True):
+            n = block.stop - block.start
+            kernel((n,), (128,), (np.int32(n), pair[1 if transpose else 0], x[block], y[block]))
+        return self.backend.host(y)
 
 
 def _sums(sizes):

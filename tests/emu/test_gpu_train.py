@@ -203,3 +203,59 @@ def test_a_run_without_a_gpu_is_refused(rng, tmp_path):
     with pytest.raises(InputError, match=r'^device "gpu"') as caught:
         Training(model, liquid(rng, model, 1), [], settings, tmp_path / "run", quiet=True)
     assert str(caught.value) == text
+
+
+def test_turn_is_that_of_the_core(emulated, rng):
+    from nnpcore.adam import turn_on_cpu
+    from nnpcore.gpu.train import Turn
+
+    blocks, turn = [slice(0, 7), slice(7, 160)], Turn()
+    for _ in range(2):  # another basis, noticed by itself
+        basis = [rng.normal(size=(b.stop - b.start,) * 2).astype(np.float32) for b in blocks]
+        for transpose in (False, True, False):
+            x = rng.normal(size=160).astype(np.float32)
+            agree(turn(blocks, basis, x, transpose), turn_on_cpu(blocks, basis, x, transpose), 1e-6)
+
+
+def bp_model():
+    """Two species with radial and angular functions, scaled inputs and a baseline."""
+    radial = [{"type": 2, "eta": eta, "rs": rs, "rc": 4.0, "cutoff": 2} for eta, rs in ((0.5, 0.0), (2.0, 2.0))]
+    angular = [
+        {"type": kind, "eta": 0.1, "rs": 0.0, "lambda": sign, "zeta": zeta, "rc": 3.6, "cutoff": 1}
+        for kind in (3, 9)
+        for sign, zeta in ((1, 1), (-1, 4))
+    ]
+    functions = {}
+    for symbol in ("Si", "Ge"):
+        functions[symbol] = [{**f, "partners": [t]} for f in radial for t in ("Si", "Ge")]
+        pairs = (["Si", "Si"], ["Si", "Ge"], ["Ge", "Ge"])
+        functions[symbol] += [{**f, "partners": pairs[k % 3]} for k, f in enumerate(angular)]
+    n = {symbol: len(f) for symbol, f in functions.items()}
+    centre, factor = ({s: np.full(k, v) for s, k in n.items()} for v in (0.3, 1.7))
+    zbl = nnpcore.Model.zbl(["Si", "Ge"], 1.0, 2.2)
+    return nnpcore.Model.bp(
+        ["Si", "Ge"],
+        functions,
+        hidden=[9, 5],
+        activation="softplus",
+        centre=centre,
+        factor=factor,
+        baseline=zbl,
+        seed=3,
+    )
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_behler_parrinello_models_train_too(emulated, rng, precision):
+    model = bp_model()
+    mine, core = trainers(model, frames_of(model, rng), precision)
+    theta, frames, loss = (
+        np.array(model.theta),
+        np.array([0, 1, 3], dtype=np.int32),
+        (1, 1.3, 0.7, 40.0, 0.1, 0.25, 0.02),
+    )
+    tolerance = 1e-12 if precision == "float64" else 3e-5
+    for got, want in zip(mine.gradient(theta, frames, *loss), core.gradient(theta, frames, *loss), strict=True):
+        agree(got, want, tolerance)
+    agree(mine.sketch(theta, frames, 5, 1.0, 1.0, 1.0), core.sketch(theta, frames, 5, 1.0, 1.0, 1.0), tolerance)
+    agree(mine.fingerprints(theta, 1), core.fingerprints(theta, 1), tolerance)
