@@ -112,7 +112,7 @@ class MD:
         inside = False
         if self._sorted and self.n:
             moved = float(((self.x - self.x_list) ** 2).sum(axis=1).max())
-            inside = moved <= (0.5 * self.skin) ** 2
+            inside = moved <= (0.5 * self.skin) ** 2 * (1 + 1e-12)  # the step's own sum may round otherwise
         if not inside:
             self._build()
         self.system.refresh(self.x)

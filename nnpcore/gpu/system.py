@@ -193,12 +193,12 @@ class System:
         key = xp.empty(self.n, dtype=np.int32)
         self._launch("nnp_bins", self.n, (np.int32(self.n), x, self._structure, *tables, key, self.status))
         self.check(POSITION)
-        self.order = xp.argsort(key, kind="stable").astype(np.int32)
+        self.order = _sorted_by(xp, key)
         key, rows = key[self.order], x[self.order]
         self.species, self.structure = self._species[self.order], self._structure
         ghost_key = self._make_ghosts(rows, tables)
         bins = xp.arange(self.n_bins + 1, dtype=np.int32)
-        starts = [xp.searchsorted(k, bins).astype(np.int32) for k in (key, ghost_key)]
+        starts = [_starts(xp, k, bins) for k in (key, ghost_key)]
         self.refresh(rows)
         return rows, key, self.structure, *tables, *starts
 
@@ -223,7 +223,7 @@ class System:
             raise GpuError(f"cutoff {self.range:g} A needs {n_ghost} periodic images, at most 2^31")
         owner, image, key = (xp.empty(n_ghost, dtype=np.int32) for _ in range(3))
         self._launch("nnp_ghosts", self.n, (n, rows, self.structure, *tables, first, owner, image, key))
-        by_bin = xp.argsort(key, kind="stable")
+        by_bin = _sorted_by(xp, key)
         self.owner, self.image = owner[by_bin], image[by_bin]
         self.n_ghost, self.n_total = n_ghost, self.n + n_ghost
         self.shift = xp.empty((self.n_total, 3))
@@ -318,6 +318,16 @@ class System:
             return f"structure {k}: atoms {a - first} and {b - first} are closer than {self.clash:g} Angstrom"
         image = "" if j < self.n else " (a periodic image)"
         return f"atoms {a} and {b}{image} are closer than {self.clash:g} Angstrom"
+
+
+def _sorted_by(xp, key):
+    """Stable order of a key, int32."""
+    return xp.argsort(key, kind="stable").astype(np.int32) if len(key) else xp.empty(0, dtype=np.int32)
+
+
+def _starts(xp, key, bins):
+    """Where each bin begins in a sorted key, int32."""
+    return xp.searchsorted(key, bins).astype(np.int32) if len(key) else xp.zeros(len(bins), dtype=np.int32)
 
 
 def _lattice(cell, pbc, reach, where):

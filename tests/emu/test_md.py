@@ -213,3 +213,19 @@ def test_a_network_over_a_core(device):
     a, b = (run.run(6) for run in runs)
     np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
     assert b.thermo()["potential"] == pytest.approx(a.thermo()["potential"], rel=1e-12)
+
+
+def test_symmetry_functions_and_their_training_range(device):
+    functions = [{"type": 2, "partners": ["O"], "eta": 0.1 * k, "rs": 1.0 * k, "rc": 4.5} for k in range(3)]
+    functions.append({"type": 3, "partners": ["O", "O"], "eta": 0.02, "lambda": 1, "zeta": 2, "rc": 4.0})
+    narrow = {"minimum": {"O": [0.1] * 4}, "maximum": {"O": [0.6] * 4}}
+    model = nnpcore.Model.bp(["O"], {"O": functions}, hidden=(5,), seed=4, **narrow)
+    x, cell = water(1)
+    runs = [
+        md_module.MD(model, x, "O", cell, temperature=300, dt=1.0, ensemble="bussi", threads=1, device=where)
+        for where in ("cpu", "gpu")
+    ]
+    a, b = (run.run(5) for run in runs)
+    np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
+    assert b.outside == a.outside
+    assert b.outside[0] > 0

@@ -160,7 +160,7 @@ def test_reverse_is_the_opposite_entry(emu, rng):
 def test_entries_stand_by_species_and_results_do_not_depend_on_threads(emu, rng):
     x, species, cell, pbc, cutoff = structure("cube", rng, 3)
     lists = []
-    for block, seed in ((32, 0), (64, 3), (256, 11)):
+    for block, seed in ((32, 0), (64, 3), (128, 11)):
         emu.block, emu.seed = block, seed
         system = System(emu, [(species, cell, pbc)], 3, cutoff)
         system.build(x)
