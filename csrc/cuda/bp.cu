@@ -112,7 +112,6 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
-#define NNP_BP_THREADS 128 /* of a block */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 #define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 2 : 3) /* that a multiprocessor shall hold; more would spill */
 #else
@@ -131,7 +130,7 @@ NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
 /* inputs [functions][n_places] of the network; outside [n]: functions beyond their training range; atoms
  * closer than least are reported. */
-NNP_KERNEL __launch_bounds__(NNP_BP_THREADS, NNP_BP_BLOCKS)
+NNP_KERNEL __launch_bounds__(128, NNP_BP_BLOCKS)
     nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
                   int* NNP_RESTRICT status)
 {
@@ -334,7 +333,7 @@ NNP_FN void nnp_bp_write(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_nea
 
 /* gradient [3][entries] = dE_i/dr_ij, or added to what is there, from de_dg [functions][n_places] =
  * dE_i/d(input) */
-NNP_KERNEL __launch_bounds__(NNP_BP_THREADS, NNP_BP_BLOCKS)
+NNP_KERNEL __launch_bounds__(128, NNP_BP_BLOCKS)
     nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int64_t entries,
                     nnp_real* NNP_RESTRICT gradient, int add)
 {
@@ -429,7 +428,7 @@ NNP_FN void nnp_bp_sweep_rates(const nnp_bp_tables* t, const nnp_bp_sweep* s, nn
 }
 
 /* Network inputs and their rates [functions][n_places] along the tangents lambda_i - lambda_j - M r_ij. */
-NNP_KERNEL __launch_bounds__(NNP_BP_THREADS, NNP_BP_BLOCKS)
+NNP_KERNEL __launch_bounds__(128, NNP_BP_BLOCKS)
     nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda, const double* NNP_RESTRICT virial_slope,
                  const int* NNP_RESTRICT structure, const int* NNP_RESTRICT owner,
                  nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT rates)

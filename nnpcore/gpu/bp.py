@@ -6,8 +6,6 @@ angular functions see stand in shared memory, so that after every new list `capa
 """
 
 import math
-import weakref
-from collections import namedtuple
 
 import numpy as np
 
@@ -27,8 +25,6 @@ MOST_NEAR = 32767  # neighbours: two of their places are packed into one int
 FAR = 1e30  # squared reach of functions without R(r_jk)
 VALUES, PULL, RATES = range(3)
 SUBTYPES = {"e": 4, "p1": 5, "p2": 6, "p3": 7, "p4": 8}
-
-Rows = namedtuple("Rows", "species rows n")  # what a launch needs of model.Places
 
 
 def dtypes(real):
@@ -324,7 +320,6 @@ class Bp:
         self.size = model.n_fingerprints
         self.has_ranges = model.metadata["bp"]["minimum"] is not None
         self._outside = None  # [n] of the last inputs()
-        self._near = weakref.WeakKeyDictionary()  # {system: (n_builds, {species: capacity})}
 
     def set_theta(self, theta):
         """Nothing: no parameter is the functions' own."""
@@ -339,26 +334,20 @@ class Bp:
         lists = (np.int32(system.n), system.x, system.slice_first, system.index, system.segment)
         return (np.int32(places.n), places.rows, *lists, np.int32(capacity), self.data, np.int32(places.species))
 
-    def capacity(self, system, s):
-        """Neighbours that the angular functions see of an atom of species s at most, until the list is built again.
-        Waits for the device at the first call."""
-        builds, kept = self._near.setdefault(system, (system.n_builds, {}))
-        if builds != system.n_builds:
-            kept = {}
-            self._near[system] = system.n_builds, kept
-        if s not in kept:
-            xp = self.backend.xp
-            most, rows = xp.zeros(1, dtype=np.int32), xp.flatnonzero(system.species == s).astype(np.int32)
-            all_rows = Rows(s, rows, len(rows))
-            arguments = (*self._arguments(system, all_rows, 0), np.float64(system.skin + 1e-6), most)
-            self.backend.launch(KERNELS, "nnp_bp_crowd", len(rows), arguments, self.precision)
-            kept[s] = max(int(self.backend.host(most)[0]), 1) | 1  # odd: rows begin in different banks
-        return kept[s]
+    def capacity(self, system, places):
+        """Neighbours of an atom that the angular functions see at most until the list is built again; kept as
+        places.near. Waits for the device at the first call."""
+        if getattr(places, "near", None) is None:
+            most = self.backend.xp.zeros(1, dtype=np.int32)
+            arguments = (*self._arguments(system, places, 0), np.float64(system.skin + 1e-6), most)
+            self.backend.launch(KERNELS, "nnp_bp_crowd", places.n, arguments, self.precision)
+            places.near = max(int(self.backend.host(most)[0]), 1) | 1  # odd: rows begin in different banks
+        return places.near
 
     def _launch(self, name, mode, system, places, arguments):
         if places.n == 0:
             return
-        capacity = self.capacity(system, places.species)
+        capacity = self.capacity(system, places)
         room, most = self.tables.room(places.species, mode, capacity), shared_limit(self.backend)
         if room > most or capacity > MOST_NEAR:
             raise GpuError(
