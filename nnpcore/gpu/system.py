@@ -192,7 +192,7 @@ class System:
         tables = (self._lattice_table, self._grid_table)
         key = xp.empty(self.n, dtype=np.int32)
         self._launch("nnp_bins", self.n, (np.int32(self.n), x, self._structure, *tables, key, self.status))
-        self.check(POSITION)
+        self._check_positions(x)
         self.order = _sorted_by(xp, key)
         key, rows = key[self.order], x[self.order]
         self.species, self.structure = self._species[self.order], self._structure
@@ -293,14 +293,26 @@ class System:
         return out
 
     def check(self, *places):
-        """Raise InputError for what kernels have reported at these places of status; waits for the device."""
+        """Raise InputError for two atoms that are too close, if kernels have reported such at these places of status
+        (CLASH); waits for the device."""
         status = self.backend.host(self.status)
-        if not any(status[place] != FINE for place in places):
+        if any(status[place] != FINE for place in places):
+            self.status[:] = FINE
+            raise InputError(self.clash_text(int(status[CLASH])))
+
+    def _check_positions(self, x):
+        """InputError naming the first atom that no bin can take."""
+        atom = int(self.backend.host(self.status)[POSITION])
+        if atom == FINE:
             return
         self.status[:] = FINE
-        if POSITION in places and status[POSITION] != FINE:
-            raise InputError(f"atom {status[POSITION]}: position is not finite, or more than 1e9 cells away")
-        raise InputError(self.clash_text(int(status[CLASH])))
+        p = self.backend.host(x[atom])
+        where = (
+            "" if self.n_structures == 1 else f"structure {np.searchsorted(self.structure_counts, atom, 'right') - 1}: "
+        )
+        number = atom - int(self.structure_counts[self.structure_counts <= atom][-1])
+        what = "beyond 1e+12 Angstrom, or more than 1e+09 cells away" if np.isfinite(p).all() else "not finite"
+        raise InputError(f"{where}atom {number}: position {p[0]:g} {p[1]:g} {p[2]:g} is {what}")
 
     def clash_text(self, row):
         """Which atoms are closer than `clash`, one of them being a row."""
