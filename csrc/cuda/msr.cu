@@ -249,10 +249,11 @@ NNP_FN void triplets_backward(const nnp_team* m, const int n, int t, int u, cons
         for (int k = begin; k < end; ++k) {
             const nnp_four w = m->near[k];
             const nnp_real angle = msr_angle(v, w, k != j);
+            const nnp_real scaled = NNP_LOG2E * angle;
             nnp_real g_angle = 0;
             for (int c = 0; c < n; ++c) {
                 const nnp_two f = m->ab[c * m->capacity + k];
-                const nnp_real e = nnp_exp2(beta[c] * NNP_LOG2E * angle);
+                const nnp_real e = nnp_exp2(beta[c] * scaled);
                 const nnp_real h = angle * e;
                 p[c] += h * f.b;
                 q[c] += h * f.a;

@@ -140,9 +140,10 @@ NNP_FN void triplets_rates(const nnp_team* m, const int n, int t, int u, const n
             const nnp_four w = m->near[k], wd = m->more[k];
             const nnp_real angle = msr_angle(v, w, k != j);
             const nnp_real rate = k != j ? NNP_R(0.5) * (msr_dot(v, wd) + msr_dot(vd, w)) : NNP_R(0.0);
+            const nnp_real scaled = NNP_LOG2E * angle;
             for (int c = 0; c < n; ++c) {
                 const nnp_two f = m->ab[c * m->capacity + k];
-                const nnp_real e = nnp_exp2(beta[c] * NNP_LOG2E * angle);
+                const nnp_real e = nnp_exp2(beta[c] * scaled);
                 const nnp_real h = angle * e, hd = (e + beta[c] * h) * rate;
                 const nnp_real p = h * f.b, pd = (hd + h * (b[c] * wd.y)) * f.b;
                 sum[c].p += p;

@@ -1,5 +1,7 @@
 """Energies, forces and virials of a model on the device; what Model.compute(device="gpu") and MD call."""
 
+import weakref
+
 import numpy as np
 
 from .. import _core
@@ -44,7 +46,7 @@ class Evaluator:
             self.fingerprints = Bp(backend, model, precision)
         if self.fingerprints is not None:
             self.networks = Networks(backend, model, precision)
-        self._places = None, None
+        self._of, self._places = (None, 0), []  # (weak reference to a system, its list's number), and its places
 
     @property
     def clash(self):
@@ -62,13 +64,14 @@ class Evaluator:
 
     def places(self, system):
         """[Places] of all rows of a system by species; kept until its list is built again."""
-        key = (id(system), system.n_builds)
-        if self._places[0] != key:
+        known, number = self._of
+        if known is None or known() is not system or number != system.n_builds:
             xp = self.backend.xp
             capacity = int(system.count.max()) if system.n else 0
             rows = [xp.flatnonzero(system.species == s).astype(np.int32) for s in range(self.n_species)]
-            self._places = key, [Places(s, r, capacity) for s, r in enumerate(rows) if len(r)]
-        return self._places[1]
+            self._places = [Places(s, r, capacity) for s, r in enumerate(rows) if len(r)]
+            self._of = weakref.ref(system), system.n_builds
+        return self._places
 
     def evaluate(self, system, energy=None, gradient=None):
         """(energy [n] of the rows with E0, float64, eV; pair gradients [3, entries], see gather.py); overwritten where

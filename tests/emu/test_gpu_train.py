@@ -46,13 +46,13 @@ def losses():
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("name", MODELS)
-def test_gradient_of_the_core(emulated, rng, name, precision):
+def test_gradient_of_the_core(device, rng, name, precision):
     model = model_of(name)
     mine, core = trainers(model, frames_of(model, rng), precision)
     theta = np.array(model.theta)
     tolerance = 5e-13 if precision == "float64" else 2e-5
     for number, (loss, frames) in enumerate(zip(losses(), ([0, 1, 2, 3, 4], [1], [3, 0]) * 3, strict=False)):
-        emulated.seed = number
+        device.seed = number
         mine.evaluator.fingerprints.team = (8, 32, 16)[number % 3]
         frames = np.array(frames, dtype=np.int32)
         (terms, grad), (terms0, grad0) = (t.gradient(theta, frames, *loss) for t in (mine, core))
@@ -62,7 +62,7 @@ def test_gradient_of_the_core(emulated, rng, name, precision):
 
 
 @pytest.mark.parametrize("name", ["one species", "two species"])
-def test_predictions_fingerprints_and_sketches_of_the_core(emulated, rng, name):
+def test_predictions_fingerprints_and_sketches_of_the_core(device, rng, name):
     model = model_of(name)
     mine, core = trainers(model, frames_of(model, rng))
     theta, frames = np.array(model.theta), np.array([2, 0, 3, 1], dtype=np.int32)
@@ -74,7 +74,7 @@ def test_predictions_fingerprints_and_sketches_of_the_core(emulated, rng, name):
     agree(*sketches, 5e-13)
 
 
-def test_gradient_by_differences(emulated, rng):
+def test_gradient_by_differences(device, rng):
     model = model_of("two species")
     mine, _ = trainers(model, frames_of(model, rng))
     theta, frames, loss = np.array(model.theta), np.array([1, 2], dtype=np.int32), (0, 1.3, 0.7, 40.0)
@@ -90,7 +90,7 @@ def test_gradient_by_differences(emulated, rng):
         assert abs(slope - grad[i]) <= 1e-8 * np.abs(grad).max()
 
 
-def test_many_tiles_and_the_same_bits(emulated, rng, monkeypatch):
+def test_many_tiles_and_the_same_bits(device, rng, monkeypatch):
     from nnpcore.gpu import train
 
     model = model_of("one species")
@@ -99,7 +99,7 @@ def test_many_tiles_and_the_same_bits(emulated, rng, monkeypatch):
     theta, frames = np.array(model.theta), np.array([0, 1, 2, 3, 0, 2, 0, 0], dtype=np.int32)
     results = []
     for seed in (0, 3):
-        emulated.seed = seed
+        device.seed = seed
         results.append(mine.gradient(theta, frames, 1, 1.0, 1.0, 1.0, 0.1, 0.2, 0.1)[1])
     assert results[0].tobytes() == results[1].tobytes()
     agree(results[0], core.gradient(theta, frames, 1, 1.0, 1.0, 1.0, 0.1, 0.2, 0.1)[1], 5e-13)
@@ -153,7 +153,7 @@ def liquid(rng, model, n_frames):
 
 
 @pytest.mark.parametrize("kind", ["adam", "eigen"])
-def test_a_run_is_the_same_on_both_devices(emulated, rng, tmp_path, kind):
+def test_a_run_is_the_same_on_both_devices(device, rng, tmp_path, kind):
     from nnpcore import config
     from nnpcore.training import Training
 
@@ -162,9 +162,9 @@ def test_a_run_is_the_same_on_both_devices(emulated, rng, tmp_path, kind):
     tolerance = {"adam": 1e-9, "eigen": 1e-4}[kind]  # eigen turns vectors in float32
     frames = liquid(rng, model, 5)
 
-    def run(device, folder, epochs, resume=False):
+    def run(where, folder, epochs, resume=False):
         table = {
-            "train": {"epochs": epochs, "batch": 2, "device": device, "checkpoint_seconds": 0.0, "seed": 4},
+            "train": {"epochs": epochs, "batch": 2, "device": where, "checkpoint_seconds": 0.0, "seed": 4},
             "optimizer": {"kind": kind, "first_steps": 2, "basis_steps": 100},  # the basis is Trainer.sketch()'s
             "loss": {"stress": 1.0},
             "schedule": {"kind": "constant"},
@@ -176,7 +176,7 @@ def test_a_run_is_the_same_on_both_devices(emulated, rng, tmp_path, kind):
                 work.initialise()
             return work.run()
 
-    results = [run(device, tmp_path / device, 2) for device in ("cpu", "gpu")]
+    results = [run(where, tmp_path / where, 2) for where in ("cpu", "gpu")]
     agree(results[1].model.theta, results[0].model.theta, tolerance)
     for got, want in zip(results[1].history, results[0].history, strict=True):
         agree([*got.values()], [*want.values()], tolerance)
@@ -205,7 +205,7 @@ def test_a_run_without_a_gpu_is_refused(rng, tmp_path):
     assert str(caught.value) == text
 
 
-def test_turn_is_that_of_the_core(emulated, rng):
+def test_turn_is_that_of_the_core(device, rng):
     from nnpcore.adam import turn_on_cpu
     from nnpcore.gpu.train import Turn
 
@@ -246,7 +246,7 @@ def bp_model():
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_behler_parrinello_models_train_too(emulated, rng, precision):
+def test_behler_parrinello_models_train_too(device, rng, precision):
     model = bp_model()
     mine, core = trainers(model, frames_of(model, rng), precision)
     theta, frames, loss = (
