@@ -229,3 +229,24 @@ def test_symmetry_functions_and_their_training_range(device):
     np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
     assert b.outside == a.outside
     assert b.outside[0] > 0
+
+
+def test_ctrl_c_ends_a_step(emulated, monkeypatch):
+    import signal
+
+    run, whole = simulation("gpu", n=1), simulation("gpu", n=1)
+    sample = type(run._core)._sample
+
+    def interrupt(core):
+        sample(core)
+        if core.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(type(run._core), "_sample", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run._core.run(100)
+    monkeypatch.undo()
+    assert run.step == 3
+    run.run(2)
+    whole.run(5)
+    np.testing.assert_array_equal(run.positions, whole.positions)
