@@ -8,6 +8,11 @@
 #define NNP_SIMD_H
 
 #include "nnp_config.h"
+
+#ifdef NNP_GPU
+#include "nnp_gpu.h"
+#else
+
 #include <math.h>
 #include <stdint.h>
 
@@ -132,5 +137,7 @@ NNP_FN nnp_vec nnp_scale2(nnp_vec p, nnp_vec u)
 
 NNP_FN nnp_vec nnp_min(nnp_vec a, nnp_vec b) { return nnp_select(a < b, a, b); }
 NNP_FN nnp_vec nnp_max(nnp_vec a, nnp_vec b) { return nnp_select(a > b, a, b); }
+
+#endif /* NNP_GPU */
 
 #endif /* NNP_SIMD_H */

@@ -127,6 +127,7 @@ class Train(Section):
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 1
     threads: CountOrZero = 0  # 0: all
     precision: Literal["float64", "float32"] = "float64"
+    device: Literal["cpu", "gpu"] = "cpu"  # gpu: needs CuPy
     validate_every: Count = 1  # epochs
     checkpoint_seconds: NotNegative = 60.0  # 0: after every step
     ema: Beta = 0.0  # decay of the averaged weights that are validated and kept; 0: the weights themselves

@@ -2,8 +2,9 @@
 
     result = Training(model, frames, valid, settings).run(callback)     # in memory: nothing is written
 
-The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient); the bound on the exponents,
-R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added here.
+The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient), or the same from the GPU
+(nnpcore/gpu/train.py); the bound on the exponents, R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added
+here.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import msgspec
 import numpy as np
 
 from . import checkpoint, config, data, initial, schedule
-from .adam import clip, make_optimizer
+from .adam import clip, make_optimizer, turn_on_cpu
 from .evaluate import COLUMNS, Labels, loss_terms, strict_json, summary
 from .progress import Progress
 
@@ -40,7 +41,7 @@ PREDICT_CHUNK = 32  # frames predicted between two looks at signals
 FREE = {
     "data": ("train", "valid", "test"),
     "model": ("init_from",),
-    "train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds"),
+    "train": ("folder", "epochs", "max_seconds", "threads", "device", "checkpoint_seconds"),
 }
 
 
@@ -105,11 +106,25 @@ class State:
         self.elapsed = counters.get("elapsed", 0.0)
 
 
-def make_trainer(model, threads, precision):
-    """The C core's trainer for a model: architecture, E0 and baseline are the model's."""
+def make_trainer(model, threads, precision, device="cpu"):
+    """What has the loss and its gradient for a model, whose architecture, E0 and baseline it takes: the C core's
+    trainer, or gpu.train.Trainer, which has its interface."""
+    if device == "gpu":
+        from .gpu.train import Trainer
+
+        return Trainer(model, precision)
     from ._core import Trainer
 
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
+
+
+def make_turn(device):
+    """What turns vectors into an optimiser's basis on a device (adam.EigenAdam)."""
+    if device == "gpu":
+        from .gpu.train import Turn
+
+        return Turn()
+    return turn_on_cpu
 
 
 EXPONENT_LIMIT = 25.0
@@ -157,7 +172,7 @@ class Training:
         theta = np.array(model.theta, dtype=np.float64)
         self.state = State(
             theta=theta,
-            optimizer=make_optimizer(model, settings.optimizer),
+            optimizer=make_optimizer(model, settings.optimizer, make_turn(settings.train.device)),
             average=theta.copy(),
             best=theta.copy(),
             order=self._shuffled(0),
@@ -175,7 +190,7 @@ class Training:
 
     def _fill_trainer(self, valid_frames):
         settings = self.config.train
-        self.trainer = make_trainer(self.model, settings.threads, settings.precision)
+        self.trainer = make_trainer(self.model, settings.threads, settings.precision, settings.device)
         for frame in self.train_frames + valid_frames:
             initial.add_frame(self.trainer, self.model, frame)
 
@@ -183,7 +198,7 @@ class Training:
         """Starting values that suit the training frames, for a new model: nnpcore/initial.py."""
         settings = self.config.train
 
-        def empty(model):
+        def empty(model):  # on the CPU always: equal candidates are told apart by their last bits
             return make_trainer(model, settings.threads, settings.precision)
 
         self.model = initial.initialise(self.model, self.train_frames, settings.seed, empty)

@@ -9,6 +9,13 @@
 
 #include "nnp_simd.h"
 
+#define NNP_LOG2E NNP_R(1.4426950408889634074)
+
+#if defined(NNP_GPU) && NNP_REAL_BITS == 32 /* one instruction and a multiplication or two */
+NNP_FN nnp_vec nnp_exp2(nnp_vec x) { return exp2f(x); }
+NNP_FN nnp_vec nnp_exp(nnp_vec x) { return expf(x); }
+#else
+
 /* 2^n 2^f of an argument cut into n, in u = n + NNP_EXP_MAGIC, and the rest f.
  * float64 on AVX-512 keeps the powers of 2^(1/16) in two registers, n is a multiple of 1/16, |f| <= 1/32 and
  * 2^f = 1 + f q(f) needs but degree 5 for q (1e-17). Elsewhere n is whole, |f| <= 1/2, degree 10 (2e-16) or 5
@@ -81,8 +88,6 @@ NNP_FN nnp_vec nnp_exp2(nnp_vec x)
     return nnp_exp2_parts(x - (u - NNP_EXP_MAGIC), u);
 }
 
-#define NNP_LOG2E NNP_R(1.4426950408889634074)
-
 /* ln 2 = high + low, n * high exact */
 #if NNP_REAL_BITS == 64
 #define NNP_LN2_HIGH 6.93147180369123816490e-1
@@ -101,6 +106,8 @@ NNP_FN nnp_vec nnp_exp(nnp_vec x)
     return nnp_exp2_parts(r * NNP_LOG2E, u);
 }
 
+#endif
+
 /* tanh x = 1 - 2/(e^{2x} + 1); absolute error of one rounding. */
 NNP_FN nnp_vec nnp_tanh(nnp_vec x)
 {
@@ -108,6 +115,12 @@ NNP_FN nnp_vec nnp_tanh(nnp_vec x)
     const nnp_vec t = nnp_max(nnp_min(x, bound), -bound);
     return NNP_R(1.0) - NNP_R(2.0) * nnp_inverse(nnp_exp2(t * (NNP_R(2.0) * NNP_LOG2E)) + NNP_R(1.0));
 }
+
+#if defined(NNP_GPU) && NNP_REAL_BITS == 32
+NNP_FN nnp_vec nnp_log(nnp_vec x) { return logf(x); }
+#elif defined(NNP_GPU)
+NNP_FN nnp_vec nnp_log(nnp_vec x) { return log(x); }
+#else
 
 /* ln x for finite normal x > 0: x = m 2^k, m in [sqrt(1/2), sqrt 2), s = (m-1)/(m+1), ln m = 2 atanh s. */
 NNP_FN nnp_vec nnp_log(nnp_vec x)
@@ -137,6 +150,8 @@ NNP_FN nnp_vec nnp_log(nnp_vec x)
 #endif
     return k * NNP_LN2_HIGH + (NNP_R(2.0) * s + (s * z * p + k * NNP_LN2_LOW));
 }
+
+#endif
 
 /* sin(pi y) and cos(pi y) for |y| <= 1/2, by doubling the angle pi y / 2. */
 NNP_FN void nnp_sincospi(nnp_vec y, nnp_vec* sine, nnp_vec* cosine)
