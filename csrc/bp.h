@@ -28,6 +28,7 @@ typedef struct nnp_bp_spec {
 typedef struct nnp_bp_cut {
     int kind;
     double rc, inner;
+    int chained; /* whether a channel's chain has it */
 } nnp_bp_cut;
 
 typedef struct nnp_bp_window { /* compact function of |x - centre| / width */
@@ -109,8 +110,10 @@ typedef struct nnp_bp_channel {
     int first_block, n_blocks;
     int first_narrow, n_narrow; /* in nnp_bp.narrow: terms of r_jk */
     int has_extra;              /* some member is no polynomial */
-    /* all terms of r_jk are exp(-eta r^2) fc(r) with one fc: their exponentials, and which is whose */
+    /* all terms of narrow functions are exp(-eta r^2) fc(r) with one fc: their exponentials, and which is
+     * whose */
     int n_chain; /* 0: they are not */
+    int chain_cut;
     nnp_bp_link chain[NNP_BP_MAX_CHAIN];
     int link[NNP_BP_MAX_CHAIN];
 } nnp_bp_channel;

@@ -119,7 +119,7 @@ void nnp_bp_use_row(nnp_bp* bp, const nnp_bp_channel* c, int k, int use)
     if (r->kind == NNP_BP_PRODUCT) nnp_bp_use_row(bp, c, r->b, use);
 }
 
-/* ---- exponentials of r_jk that are products of one another ---- */
+/* ---- exponentials that are products of one another ---- */
 
 static int find_link(const nnp_bp_channel* c, double eta)
 {
@@ -159,7 +159,7 @@ static int compare_narrow(const nnp_bp_term* a, const nnp_bp_term* b)
     return (a->eta > b->eta) - (a->eta < b->eta);
 }
 
-void nnp_bp_make_chain(const nnp_bp* bp, nnp_bp_channel* c)
+void nnp_bp_make_chain(nnp_bp* bp, nnp_bp_channel* c)
 {
     const int* const list = bp->narrow + c->first_narrow;
     int order[NNP_BP_MAX_CHAIN];
@@ -172,5 +172,7 @@ void nnp_bp_make_chain(const nnp_bp* bp, nnp_bp_channel* c)
             order[at] = order[at - 1];
         order[at] = k;
     }
+    c->chain_cut = bp->term[list[0]].cut;
+    bp->cut[c->chain_cut].chained = 1;
     for (int k = 0; k < c->n_narrow; k++) c->link[order[k]] = chain_link(c, bp->term[list[order[k]]].eta);
 }

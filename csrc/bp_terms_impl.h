@@ -34,6 +34,24 @@ static void cutoff_row(const nnp_bp_cut* cut, int n, const nnp_vec* r, nnp_vec* 
     }
 }
 
+/* fc and (dfc/dr)/(r fc) at any number of distances */
+static void ratio_row(const nnp_bp_cut* cut, int n, const nnp_vec* r, nnp_vec* f, nnp_vec* h)
+{
+    const nnp_bp_cutoff_p p = {(nnp_real)cut->rc, (nnp_real)cut->inner,
+                               (nnp_real)(1 / (cut->rc - cut->inner))};
+    switch (cut->kind) {
+        NNP_BP_ROW(0, nnp_bp_cutoff_ratio(0, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(1, nnp_bp_cutoff_ratio(1, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(2, nnp_bp_cutoff_ratio(2, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(3, nnp_bp_cutoff_ratio(3, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(4, nnp_bp_cutoff_ratio(4, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(5, nnp_bp_cutoff_ratio(5, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(6, nnp_bp_cutoff_ratio(6, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(7, nnp_bp_cutoff_ratio(7, r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(8, nnp_bp_cutoff_ratio(8, r[k], p, &f[k], &h[k]))
+    }
+}
+
 static nnp_bp_window_p window_p(const nnp_bp_window* w)
 {
     nnp_bp_window_p p = {(nnp_real)w->centre, (nnp_real)(1 / w->width)};
