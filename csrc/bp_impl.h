@@ -204,12 +204,12 @@ static void sum_rows(const nnp_vec* const* a, const nnp_vec* w, int n, nnp_vec* 
     }
 }
 
-/* Cosines and weights R_j R_k N of a channel's latest triplets, waiting until they fill a tile. */
+/* A channel's latest triplets, waiting until they are enough for long loops. */
 typedef struct nnp_bp_queue {
     int n;
     size_t stride;
-    nnp_vec* cosine; /* [stride] */
-    nnp_vec* w;      /* [n_groups][stride]; those of a chain are in nnp_bp_triplets.far */
+    nnp_vec *cosine, *sum, *f; /* [stride]; S and F of a chain (bp_gauss_impl.h) */
+    nnp_vec* w;                /* [n_groups][stride] R_j R_k N; those of a chain are in nnp_bp_triplets.far */
 } nnp_bp_queue;
 
 static int is_chained(const nnp_bp_channel* c, const nnp_bp_group* g) { return c->n_chain && g->narrow >= 0; }
@@ -243,7 +243,8 @@ static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_b
     const nnp_bp_group* const group = bp->group + c->first_group;
     nnp_vec* const cosine = queue->cosine + queue->n;
     if (c->n_chain) {
-        gauss_row(bp, c, v, x->bj + j, x->bk, n, cosine, x->far + p, x->dfar + p, x->stride);
+        gauss_row(bp, c, v, x->bj + j, x->bk, n, cosine, queue->sum + queue->n, queue->f + queue->n,
+                  x->dfar + p);
     } else {
         cosine_row(b, x->j0 + j, x->k0, n, cosine);
         if (c->n_narrow) far_rows(bp, c, b, x->j0 + j, x->k0, n, x->far + p, x->dfar + p, x->stride);
@@ -263,14 +264,19 @@ static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_b
     queue->n += n;
 }
 
-/* Drops the first entries of the queue. */
-static void queue_drop(nnp_bp_queue* queue, int n, int n_groups)
+/* Sums over all triplets of the queue, the first being number p, and empties it. */
+static void queue_sums(const nnp_bp_triplets* x, const nnp_bp* bp, nnp_vec* rows, nnp_bp_queue* queue,
+                       size_t p, nnp_vec* sums)
 {
-    queue->n -= n;
-    for (int g = -1; g < n_groups; ++g) {
-        nnp_vec* const row = g < 0 ? queue->cosine : queue->w + (size_t)g * queue->stride;
-        for (int k = 0; k < queue->n; ++k) row[k] = row[n + k];
+    enum { U = NNP_BP_ABREAST };
+    const int parts = (queue->n + NNP_BP_TILE - 1) / NNP_BP_TILE;
+    const int piece = parts ? ((queue->n + parts - 1) / parts + U - 1) / U * U : 0;
+    for (int at = 0; at < queue->n; at += piece, p += (size_t)piece) {
+        const int n = queue->n - at < piece ? queue->n - at : piece;
+        if (x->c->n_chain) gauss_weights(x->c, n, queue->sum + at, queue->f + at, x->far + p, x->stride);
+        tile_sums(x, bp, rows, queue, at, n, p, sums);
     }
+    queue->n = 0;
 }
 
 /* Geometry and G of a channel. Returns 0 if it has no triplet. */
@@ -285,23 +291,22 @@ static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
     nnp_arena inner = *arena;
     const nnp_bp_group* const last = &bp->group[c->first_group + c->n_groups - 1];
     const int first = bp->group[c->first_group].first, n_members = last->first + last->n - first;
-    nnp_bp_queue queue = {0, (size_t)(x->nk + NNP_BP_TILE + NNP_BP_ABREAST), NULL, NULL};
+    nnp_bp_queue queue;
+    queue.n = 0;
+    queue.stride = (size_t)(x->nk + NNP_BP_TILE + NNP_BP_ABREAST);
     queue.cosine = nnp_take_vec(&inner, queue.stride);
+    queue.sum = nnp_take_vec(&inner, queue.stride);
+    queue.f = nnp_take_vec(&inner, queue.stride);
     queue.w = nnp_take_vec(&inner, (size_t)c->n_groups * queue.stride);
     nnp_vec* const sums = nnp_take_vec(&inner, (size_t)n_members);
     for (int i = 0; i < n_members; ++i) sums[i] = nnp_splat(0);
-    size_t p = 0, done = 0;
+    size_t p = 0;
     for (int j = 0; j < x->nj; ++j) {
         const int end = x->same ? j : x->nk;
         triplets_row(x, bp, b, v, j, end, p, &queue);
         p += (size_t)end;
-        int at = 0;
-        for (int n; at < queue.n && (queue.n - at >= NNP_BP_TILE || j == x->nj - 1); at += n) {
-            n = queue.n - at < NNP_BP_TILE ? queue.n - at : NNP_BP_TILE;
-            tile_sums(x, bp, v->rows, &queue, at, n, done, sums);
-            done += (size_t)n;
-        }
-        if (at) queue_drop(&queue, at, c->n_groups);
+        if (queue.n > NNP_BP_TILE * 3 / 4 || j == x->nj - 1)
+            queue_sums(x, bp, v->rows, &queue, p - (size_t)queue.n, sums);
     }
     for (int i = 0; i < n_members; ++i)
         out[bp->member[first + i].input] += (nnp_real)bp->member[first + i].scale * sums[i];
@@ -352,7 +357,7 @@ static size_t bp_scratch(const nnp_model* model, int species, size_t m, int trai
                   (3 * nt + 2 * (size_t)bp->n_cuts + 9) * (m + NNP_BP_ABREAST);
     vecs += (m * m / 2 + m + NNP_BP_ABREAST * channels) * 2 * (size_t)bp->max_narrow + 3 * nf +
             net_scratch(&model->net[species]);
-    vecs += (size_t)bp->max_rows * tile + (groups + 1) * (m + tile + NNP_BP_ABREAST) + 5 * members;
+    vecs += (size_t)bp->max_rows * tile + (groups + 3) * (m + tile + NNP_BP_ABREAST) + 5 * members;
     vecs += groups * (sizeof(nnp_bp_pull) / sizeof(nnp_vec) + 1);
     vecs += (size_t)bp->first_set[model->n_species] * 2 * (NNP_BP_MONOMIALS + 1);
     if (training) /* tangents; one tile's rows */

@@ -112,9 +112,11 @@ static void tile_rates(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_blo
     const nnp_bp_channel* const channel = x->c;
     nnp_vec c[NNP_BP_TILE], c_dot[NNP_BP_TILE], s_dot[NNP_BP_TILE], h[NNP_BP_TILE], z[NNP_BP_TILE];
     nnp_vec w[NNP_BP_TILE], w_dot[NNP_BP_TILE], w_turn[NNP_BP_TILE];
-    if (channel->n_chain)
-        gauss_row(bp, channel, v, x->bj + j, x->bk + k0, n, c, x->far, x->dfar, NNP_BP_TILE);
-    else if (channel->n_narrow)
+    if (channel->n_chain) {
+        nnp_vec sum[NNP_BP_TILE], f[NNP_BP_TILE]; /* NNP_BP_TILE is a multiple of NNP_BP_ABREAST */
+        gauss_row(bp, channel, v, x->bj + j, x->bk + k0, n, c, sum, f, x->dfar);
+        gauss_weights(channel, n, sum, f, x->far, NNP_BP_TILE);
+    } else if (channel->n_narrow)
         far_rows(bp, channel, b, x->j0 + j, x->k0 + k0, n, x->far, x->dfar, NNP_BP_TILE);
     cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
     pair_rates(b, rate, x->j0 + j, x->k0 + k0, n, c, c_dot, s_dot);
