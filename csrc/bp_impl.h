@@ -412,7 +412,8 @@ static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_bl
     for (int i = 0; i < nf; ++i) d[i] *= (nnp_real)bp->factor[i];
 
     radial_backward(bp, b, d, slopes, own);
-    for (int i = 0; i < n_live; ++i) bp_triplets_backward(bp, &x[i], b, &v, d, *arena);
+    for (int i = n_live - 1; i >= 0; --i) /* the latest are still in the cache */
+        bp_triplets_backward(bp, &x[i], b, &v, d, *arena);
     if (bp->first_set[s]) moments_backward(bp, b, &v, &mom, d);
     bp_near_backward(bp, b, &v);
     return energy;
