@@ -12,9 +12,9 @@
 
 /* Positions, species and an order for rows [n], or 0 .. n-1 where rows is NULL: host.near.order, .x, .n,
  * .n_total and host.place, and the bins that nnp_neigh_search() takes. Where positions are too far apart for
- * bins, the order is the host's and *binned is 0. */
+ * bins, the order is the host's and *bins the error. */
 int nnp_host_place(nnp_workspace* w, int n, const int* rows, int n_total, const int* species, const double* x,
-                   double edge, int* binned);
+                   double edge, int* bins);
 
 /* Positions anew. moved2: largest squared displacement since nnp_host_place(); may be NULL. */
 int nnp_host_refresh(nnp_workspace* w, const double* x, double* moved2);

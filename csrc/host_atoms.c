@@ -119,7 +119,7 @@ static void take_positions(nnp_workspace* w, const double* x)
 }
 
 int nnp_host_place(nnp_workspace* w, int n, const int* rows, int n_total, const int* species, const double* x,
-                   double edge, int* binned)
+                   double edge, int* bins)
 {
     nnp_neigh* const near = &w->host.near;
     w->listed = 0;
@@ -134,9 +134,9 @@ int nnp_host_place(nnp_workspace* w, int n, const int* rows, int n_total, const 
     near->cutoff = edge;
     take_positions(w, x);
     nnp_grid* const grid = &((nnp_neigh_scratch*)near->scratch)->grid;
-    *binned = near->n > 0 && !nnp_grid_lattice(grid, NULL, NULL, edge) &&
-              !nnp_grid_bins(grid, near->n, near->x_built, w->n_threads);
-    if (*binned) {
+    *bins = nnp_grid_lattice(grid, NULL, NULL, edge);
+    if (!*bins && near->n > 0) *bins = nnp_grid_bins(grid, near->n, near->x_built, w->n_threads);
+    if (!*bins && near->n > 0) {
         status = sort_atoms(w, x);
         if (status) return status;
         take_positions(w, x);

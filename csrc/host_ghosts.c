@@ -18,10 +18,10 @@ static int serves(nnp_workspace* w, int n, int n_total, const int* species, cons
 
 static int build(nnp_workspace* w, int n, int n_total, const int* species, const double* x)
 {
-    int binned;
+    int bins;
     nnp_neigh* const near = &w->host.near;
-    int status = nnp_host_place(w, n, NULL, n_total, species, x, w->model->cutoff + w->options.skin, &binned);
-    if (!status && near->n > 0 && !binned) status = NNP_ERR_GEOMETRY; /* with nnp_grid_bins()' text */
+    int status = nnp_host_place(w, n, NULL, n_total, species, x, w->model->cutoff + w->options.skin, &bins);
+    if (!status) status = bins;
     if (!status && near->n > 0) status = nnp_neigh_search(near, w->n_threads);
     if (!status && near->n == 0) status = nnp_reserve(&near->index, &near->cap_pairs, 1, sizeof(int));
     if (!status) status = nnp_host_prepare(w);

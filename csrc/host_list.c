@@ -95,9 +95,9 @@ static int check_arguments(const char* who, const nnp_model* model, const nnp_wo
 int nnp_compute(const nnp_model* model, nnp_workspace* w, int n_total, const int* species, const double* x,
                 const nnp_neighbors* list, const nnp_results* r)
 {
-    int binned, status = check_arguments("nnp_compute", model, w, n_total, species, x, list, r);
+    int bins, status = check_arguments("nnp_compute", model, w, n_total, species, x, list, r);
     if (!status)
-        status = nnp_host_place(w, list->n_rows, list->rows, n_total, species, x, model->cutoff, &binned);
+        status = nnp_host_place(w, list->n_rows, list->rows, n_total, species, x, model->cutoff, &bins);
     if (!status) status = copy_list(w, n_total, list);
     if (!status) status = nnp_host_prepare(w);
     if (status) return status;
