@@ -5,8 +5,8 @@
 
 DATA is a folder with train.xyz and test.xyz of the mlearn set (Y. Zuo et al., J. Phys. Chem. A 124, 731 (2020)):
 energies, forces, stresses; config_type and description as there. A method whose DIR/NAME/best.nnp is there is not
-trained again. The references come from the same data: the ground-state crystal and the small strains of its Elastic frames (their
-atoms are not relaxed), and g(r) of its hottest AIMD frames, at their temperature and density.
+trained again. The references come from the same data: the ground-state crystal, the small strains of its Elastic
+frames (whose atoms are not relaxed), and g(r) of its hottest AIMD frames, at their temperature and density.
 """
 
 import argparse

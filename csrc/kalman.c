@@ -1,7 +1,7 @@
-/* kalman.c - one step of an extended Kalman filter for the parameters of a model, on several predictions at once:
- * T. B. Blank, S. D. Brown, J. Chemometrics 8, 391 (1994); for potentials A. Singraber et al., J. Chem. Theory
- * Comput. 15, 3075 (2019), there one prediction at a time. Parameters of different blocks count as uncorrelated
- * (G. V. Puskorius, L. A. Feldkamp, IEEE Trans. Neural Netw. 5, 279 (1994)).
+/* kalman.c - one step of an extended Kalman filter for the parameters of a model, on several predictions at
+ * once: T. B. Blank, S. D. Brown, J. Chemometrics 8, 391 (1994); for potentials A. Singraber et al., J. Chem.
+ * Theory Comput. 15, 3075 (2019), there one prediction at a time. Parameters of different blocks count as
+ * uncorrelated (G. V. Puskorius, L. A. Feldkamp, IEEE Trans. Neural Netw. 5, 279 (1994)).
  *
  *   S = H P H^T + r = L L^T,   step = P H^T S^-1 residual,   P <- P - P H^T S^-1 H P
  *
@@ -12,7 +12,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { SLICE = 128 }; /* columns of a product that one thread does at a time; a multiple of all vector widths */
+enum {
+    SLICE = 128
+}; /* columns of a product that one thread does at a time; a multiple of all vector widths */
 
 /* The products' columns, shared out. c [m][n] = a^T b or c -= a^T b */
 typedef struct product {
@@ -149,7 +151,8 @@ int nnp_kalman_step(int n_blocks, const int* edges, float* covariance, int m, co
             p += (int64_t)size * size;
         }
         for (int i = 0; i < m; ++i) r.s[(int64_t)i * m + i] += noise;
-        if (!cholesky(m, r.s)) status = nnp_fail(NNP_ERR_DIVERGED, "the filter's covariance has lost its positivity");
+        if (!cholesky(m, r.s))
+            status = nnp_fail(NNP_ERR_DIVERGED, "the filter's covariance has lost its positivity");
     }
     if (!status) {
         invert(m, r.s, r.inverse);

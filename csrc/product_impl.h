@@ -1,5 +1,5 @@
-/* product_impl.h - products of matrices for the Kalman filter (kalman.c): tiles of ROWS x COLUMNS vectors whose
- * sums stay in registers.
+/* product_impl.h - products of matrices for the Kalman filter (kalman.c): tiles of ROWS x COLUMNS vectors
+ * whose sums stay in registers.
  */
 #ifndef NNP_PRODUCT_IMPL_H
 #define NNP_PRODUCT_IMPL_H
@@ -44,7 +44,8 @@ static void product_column(int m, int n_k, const nnp_real* a, int64_t ak, int64_
     }
 }
 
-/* c [m][n] = a^T b, or c - a^T b: a is [n_k][m] with strides ak, aq; b [n_k][n], c [m][n] with row strides. */
+/* c [m][n] = a^T b, or c - a^T b: a is [n_k][m] with strides ak, aq; b [n_k][n], c [m][n] with row strides.
+ */
 static void kernels_product(int m, int n, int n_k, const void* a_, int64_t ak, int64_t aq, const void* b_,
                             int64_t bk, void* c_, int64_t cq, int subtract)
 {

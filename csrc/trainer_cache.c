@@ -1,5 +1,5 @@
-/* trainer_cache.c - kept symmetry functions: training does not change them, so a frame whose functions and their
- * derivatives by every neighbour (float32) are kept needs no sum over neighbours and triplets again.
+/* trainer_cache.c - kept symmetry functions: training does not change them, so a frame whose functions and
+ * their derivatives by every neighbour (float32) are kept needs no sum over neighbours and triplets again.
  *
  *   g_ij = sum_f dE_i/dG_f dG_f/dr_ij (pull),   dG_f/dt = sum_j dG_f/dr_ij . dr_ij/dt (push)
  *
@@ -40,7 +40,13 @@ static int uses_build(nnp_trainer* t)
     t->stride = stride;
     t->n_use = (int*)nnp_alloc(channels + 2 * all, sizeof(int));
     t->probe_net = (nnp_net*)nnp_alloc((size_t)s, sizeof(nnp_net));
-    if (!t->n_use || !t->probe_net) return nnp_fail(NNP_ERR_MEMORY, "out of memory: tables of functions");
+    if (!t->n_use || !t->probe_net) {
+        nnp_free(t->n_use);
+        nnp_free(t->probe_net);
+        t->n_use = NULL;
+        t->probe_net = NULL;
+        return nnp_fail(NNP_ERR_MEMORY, "out of memory: tables of functions");
+    }
     t->place = t->n_use + channels;
     t->use = t->place + all;
     for (int i = 0; i < s; ++i)
@@ -146,8 +152,8 @@ static void cache_index(const nnp_trainer* t, const nnp_frame* f, nnp_cache* c)
     c->back_first[f->n] = f->list.first[f->n];
 }
 
-/* Every listed neighbour; the kernels put those inside the cutoff first, so that an entry which rounding leaves
- * out is some atom of the right species with derivatives of zero. */
+/* Every listed neighbour; the kernels put those inside the cutoff first, so that an entry which rounding
+ * leaves out is some atom of the right species with derivatives of zero. */
 static void cache_atoms(const nnp_frame* f, nnp_cache* c)
 {
     for (int i = 0; i < f->plan.n_chunks; ++i) {
@@ -212,7 +218,9 @@ size_t nnp_cache_room(const nnp_trainer* t)
     if (!t->n_use) return 0;
     const size_t lanes = (size_t)t->k->width, stride = (size_t)t->stride;
     const size_t row = (size_t)t->largest.max_neighbours + 1;
-    return (lanes * stride * (sizeof(double) + sizeof(float)) + (stride + 3 * row) * sizeof(float)) / 64 * 64 + 64;
+    return (lanes * stride * (sizeof(double) + sizeof(float)) + (stride + 3 * row) * sizeof(float)) / 64 *
+               64 +
+           64;
 }
 
 /* Inputs of a block's atoms by lane; returns its species. */
@@ -322,7 +330,8 @@ void nnp_cache_gradient(const nnp_trainer* t, const nnp_frame* f, int chunk, cha
         for (int w = 0; w < lanes; ++w) {
             dot[w] = g[w] ? g_dot + w * t->stride : NULL;
             if (g[w])
-                row_rates(t, f, f->plan.rows[(int64_t)i * lanes + w], tangent, v, part, g_dot + w * t->stride);
+                row_rates(t, f, f->plan.rows[(int64_t)i * lanes + w], tangent, v, part,
+                          g_dot + w * t->stride);
         }
         t->k->network_gradient(&t->model, t->packed, species, g, dot, tangent->c, scratch + nnp_cache_room(t),
                                acc);
@@ -352,8 +361,8 @@ static void move_rates(const nnp_trainer* t, const nnp_frame* f, int a, int k, d
     }
 }
 
-void nnp_cache_force_row(const nnp_trainer* t, const nnp_frame* f, int a, int axis, double* g_dot, char* touched,
-                         char* scratch, void* acc)
+void nnp_cache_force_row(const nnp_trainer* t, const nnp_frame* f, int a, int axis, double* g_dot,
+                         char* touched, char* scratch, void* acc)
 {
     const int lanes = t->k->width;
     const double *g[NNP_MAX_WIDTH], *dot[NNP_MAX_WIDTH];
@@ -367,6 +376,7 @@ void nnp_cache_force_row(const nnp_trainer* t, const nnp_frame* f, int a, int ax
             live |= row >= 0 && touched[row];
         }
         if (live)
-            t->k->network_gradient(&t->model, t->packed, species, g, dot, 0, scratch + nnp_cache_room(t), acc);
+            t->k->network_gradient(&t->model, t->packed, species, g, dot, 0, scratch + nnp_cache_room(t),
+                                   acc);
     }
 }

@@ -101,8 +101,8 @@ int nnp_trainer_reserve(nnp_trainer* t, int64_t rows, int64_t total, int64_t hal
         status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, &t->largest, training, t->n_threads);
     if (!status && t->n_use) {
         t->scratch.bytes += (nnp_cache_room(t) + 4095) / 4096 * 4096;
-        status = nnp_reserve(&t->scratch.base, &t->scratch.capacity,
-                             t->scratch.bytes * (size_t)t->n_threads, 1);
+        status =
+            nnp_reserve(&t->scratch.base, &t->scratch.capacity, t->scratch.bytes * (size_t)t->n_threads, 1);
     }
     return status;
 }

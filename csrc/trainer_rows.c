@@ -1,5 +1,5 @@
-/* trainer_rows.c - rows of the Jacobian: how each prediction of a frame changes with the parameters. A row is the
- * second sweep of the loss gradient (trainer.c) with a tangent that picks this prediction.
+/* trainer_rows.c - rows of the Jacobian: how each prediction of a frame changes with the parameters. A row is
+ * the second sweep of the loss gradient (trainer.c) with a tangent that picks this prediction.
  */
 #include "trainer_private.h"
 #include <string.h>
@@ -72,7 +72,8 @@ static int check_rows(const nnp_frame* f, int n_rows, const int* rows)
     const int most = 3 * f->n + (f->volume > 0 ? 7 : 1);
     for (int i = 0; i < n_rows; ++i)
         if (rows[i] < 0 || rows[i] >= most)
-            return nnp_fail(NNP_ERR_ARGUMENT, "row %d of the Jacobian is %d, expected 0 .. %d", i, rows[i], most - 1);
+            return nnp_fail(NNP_ERR_ARGUMENT, "row %d of the Jacobian is %d, expected 0 .. %d", i, rows[i],
+                            most - 1);
     return NNP_OK;
 }
 
@@ -81,7 +82,7 @@ static void all_rows(const nnp_trainer* t, const nnp_frame* f, const int* place,
 {
     const int64_t np = t->model.n_parameters;
     const size_t bytes = room_bytes(t, f);
-#pragma omp parallel num_threads(t->n_threads) if (t->n_threads > 1 && n_rows > 1)
+#pragma omp parallel num_threads(t->n_threads) if (t -> n_threads > 1 && n_rows > 1)
     {
         const row_room r = room_of(t, f, base, bytes, omp_get_thread_num());
         memset(r.lambda, 0, 3 * (size_t)f->n_total * sizeof(double));
@@ -101,7 +102,8 @@ static void all_rows(const nnp_trainer* t, const nnp_frame* f, const int* place,
     }
 }
 
-int nnp_trainer_jacobian(nnp_trainer* t, const double* theta, int frame, int n_rows, const int* rows, float* out)
+int nnp_trainer_jacobian(nnp_trainer* t, const double* theta, int frame, int n_rows, const int* rows,
+                         float* out)
 {
     nnp_batch b;
     if (!t || n_rows < 1 || !rows || !out)
