@@ -55,11 +55,21 @@ def suggested(folder):
 
 
 METHODS = {
-    "bp48": lambda e, _: {"method": "bp", "functions": wide(e), "hidden": [40, 40]},
-    "bp48z4": lambda e, _: {"method": "bp", "functions": wide(e, (1, 2, 3, 4)), "hidden": [40, 40]},
-    "suggest": lambda e, folder: {"method": "bp", "functions": suggested(folder), "hidden": [30, 30]},
+    "bp48": lambda e, _: {"method": "bp", "functions": wide(e), "hidden": [25, 25]},
+    "bp48z4": lambda e, _: {"method": "bp", "functions": wide(e, (1, 2, 3, 4)), "hidden": [25, 25]},
+    "suggest": lambda e, folder: {"method": "bp", "functions": suggested(folder), "hidden": [25, 25]},
     "msr20": lambda *_: {"rc": 6.0, "rc3": 5.0, "n2": 8, "n3": 12, "hidden": [25, 25]},
-    "msr40": lambda *_: {"rc": 6.0, "rc3": 5.0, "n2": 8, "n3": 32, "hidden": [30, 30]},
+    "msr32": lambda *_: {"rc": 6.0, "rc3": 5.0, "n2": 12, "n3": 20, "hidden": [30, 30]},
+}
+KALMAN = {  # fixed functions
+    "optimizer": {"kind": "kalman"},
+    "loss": {"energy": [30.0, 1000.0], "stress": [1.0, 30.0]},
+    "train": {"epochs": 12, "batch": 1, "ema": 0.99},
+}
+EIGEN = {  # until the time is over
+    "schedule": {"kind": "cosine"},
+    "loss": {"energy": [1.0, 30.0], "stress": [1.0, 100.0]},
+    "train": {"batch": 4, "validate_every": 5},
 }
 
 
@@ -68,22 +78,17 @@ def trained(name, folder, arguments):
     run = arguments.out / name
     if (run / "best.nnp").exists():
         return nnpcore.load(run / "best.nnp"), None
-    settings = config.convert(
-        {
-            "data": {"train": str(folder / "train.xyz"), "valid": 0.05},
-            "model": METHODS[name](arguments.element, folder),
-            "loss": {"energy": [1.0, 30.0], "stress": [1.0, 100.0]},
-            "schedule": {"kind": "cosine"},
-            "train": {
-                "folder": str(run),
-                "max_seconds": arguments.seconds,
-                "threads": arguments.threads,
-                "precision": "float32",
-                "validate_every": 5,
-                "seed": arguments.seed,
-            },
-        }
-    )
+    model = METHODS[name](arguments.element, folder)
+    recipe = KALMAN if model.get("method") == "bp" else EIGEN
+    common = {
+        "folder": str(run),
+        "max_seconds": arguments.seconds,
+        "threads": arguments.threads,
+        "precision": "float32",
+        "seed": arguments.seed,
+    }
+    table = {"data": {"train": str(folder / "train.xyz"), "valid": 0.05}, "model": model}
+    settings = config.convert({**table, **recipe, "train": {**common, **recipe["train"]}})
     began = time.perf_counter()
     nnpcore.train(settings, quiet=True)
     return nnpcore.load(run / "best.nnp"), time.perf_counter() - began
