@@ -3,8 +3,8 @@
     python bench/make_model.py [--seconds 240] [--n2 5] [--n3 5] [--out nnpcore/mw_msr.nnp]
 
 5 + 5 fingerprints unless told otherwise, 25-25, the cutoffs of the published training; frames of 125 molecules from mW
-at several temperatures and densities, melted from random starts. Good for timing, and stable in dynamics; `nnpcore demo`
-trains better ones.
+at several temperatures and densities, melted from random starts. Good for timing, and stable in dynamics;
+`nnpcore demo` trains better ones.
 """
 
 import argparse
