@@ -10,6 +10,7 @@ typedef bool nnp_mask;
 NNP_FN nnp_vec nnp_splat(nnp_real a) { return a; }
 NNP_FN nnp_vec nnp_select(nnp_mask m, nnp_vec a, nnp_vec b) { return m ? a : b; }
 NNP_FN nnp_vec nnp_where(nnp_mask m, nnp_vec a) { return m ? a : NNP_R(0.0); }
+NNP_FN nnp_vec nnp_inverse(nnp_vec a) { return NNP_R(1.0) / a; }
 NNP_FN double nnp_lane_sum(nnp_vec a) { return (double)a; }
 
 #if NNP_REAL_BITS == 64

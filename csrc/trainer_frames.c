@@ -12,19 +12,18 @@ static void frame_free(nnp_frame* f)
     nnp_plan_clear(&f->plan);
     nnp_free(f->forces);
     nnp_free(f->forces0);
+    nnp_cache_free(f->cache);
     free(f);
 }
 
 int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trainer** out)
 {
-    nnp_options defaults;
-    nnp_default_options(&defaults);
+    nnp_options o;
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
     if (!model->net) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
-    if (!options) options = &defaults;
-    const int status = nnp_check_options(options);
+    const int status = nnp_take_options(options, &o);
     if (status) return status;
-    const nnp_kernels* const k = nnp_get_kernels(options->precision);
+    const nnp_kernels* const k = nnp_get_kernels(o.precision);
     if (!k) return NNP_ERR_ARGUMENT;
     nnp_trainer* const t = (nnp_trainer*)calloc(1, sizeof *t);
     if (!t) return nnp_fail(NNP_ERR_MEMORY, "out of memory: trainer");
@@ -32,8 +31,8 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     t->model = *model;
     t->model.n_baseline = 0;
     t->k = k;
-    t->precision = options->precision;
-    t->n_threads = nnp_thread_count(options->n_threads);
+    t->precision = o.precision;
+    t->n_threads = nnp_thread_count(o.n_threads);
     t->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
     if (!t->packed) {
         nnp_trainer_free(t);
@@ -56,6 +55,9 @@ void nnp_trainer_free(nnp_trainer* t)
     nnp_free(t->force);
     nnp_free(t->virial);
     nnp_free(t->lambda);
+    nnp_free(t->n_use);
+    nnp_free(t->probe_net);
+    nnp_free(t->pair);
     nnp_model_free((nnp_model*)t->owner);
     free(t);
 }
@@ -95,6 +97,11 @@ int nnp_trainer_reserve(nnp_trainer* t, int64_t rows, int64_t total, int64_t hal
     if (!status) status = nnp_reserve(&t->lambda, &t->cap_lambda, 3 * (size_t)total, sizeof(double));
     if (!status)
         status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, &t->largest, training, t->n_threads);
+    if (!status && t->n_use) {
+        t->scratch.bytes += (nnp_cache_room(t) + 4095) / 4096 * 4096;
+        status =
+            nnp_reserve(&t->scratch.base, &t->scratch.capacity, t->scratch.bytes * (size_t)t->n_threads, 1);
+    }
     return status;
 }
 

@@ -111,17 +111,22 @@ class EigenAdam(Adam):
 
 
 def make_optimizer(model, o, turn=turn_on_cpu):
-    """The optimiser of config.Optimizer o for a model. A basis is shared by all parameters of a species, or by the
-    fingerprints and each layer where a species has more than o.basis_block."""
+    """The optimiser of config.Optimizer o for a model, kinds adam and eigen; turn: of the device that trains."""
     scale = np.where(model.exponents, o.exponent_scale, 1.0)
     options = {"beta1": o.beta1, "beta2": o.beta2, "eps": o.eps, "scale": scale}
     if o.kind == "adam":
         return Adam(model.n_parameters, **options)
+    return EigenAdam(model.n_parameters, parameter_blocks(model, o.basis_block), turn, **options)
+
+
+def parameter_blocks(model, most):
+    """Slices of theta, in order, that cover it: all parameters of a species, or its fingerprints and each layer where a
+    species has more than `most`, cut further where one of these has."""
     blocks = []
     for symbol in model.species:
         slices = {name: part for name, part in model.slices.items() if name.split(".")[1] == symbol}
         whole = slice(min(p.start for p in slices.values()), max(p.stop for p in slices.values()))
-        if whole.stop - whole.start <= o.basis_block:
+        if whole.stop - whole.start <= most:
             blocks.append(whole)
             continue
         groups = {}
@@ -129,10 +134,10 @@ def make_optimizer(model, o, turn=turn_on_cpu):
             groups.setdefault(name.split(".")[2] if name.startswith("net.") else "msr", []).append(part)
         for parts in groups.values():
             start, stop = parts[0].start, parts[-1].stop
-            pieces = -(-(stop - start) // o.basis_block)
+            pieces = -(-(stop - start) // most)
             edges = np.linspace(start, stop, pieces + 1).astype(int)
             blocks += [slice(int(a), int(b)) for a, b in pairwise(edges)]
-    return EigenAdam(model.n_parameters, blocks, turn, **options)
+    return blocks
 
 
 def clip(grad, max_norm):

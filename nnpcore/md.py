@@ -27,6 +27,10 @@ class Diverged(RuntimeError):
     """Positions, energy or forces stopped being finite or reasonable; the state is that before the bad step."""
 
 
+class Extrapolated(RuntimeError):
+    """More atoms than allowed left the range that the model was trained on; the run ended there."""
+
+
 class MD:
     """A system of n atoms under time integration.
 
@@ -250,7 +254,8 @@ def run(settings, overrides=(), resume=False, dry_run=False, quiet=False):
 
 
 def md_main(config_path, overrides=(), resume=False, dry_run=False):
-    """The verb `nnpcore md`: an exit code. 0 done, 1 error, 2 bad input, 3 diverged, 128 + n stopped by signal n."""
+    """The verb `nnpcore md`: an exit code. 0 done, 1 error, 2 bad input, 3 diverged or outside the training
+    range, 128 + n stopped by signal n."""
     from .checkpoint import CheckpointError, FolderInUse
     from .config import ConfigError
 
@@ -261,6 +266,9 @@ def md_main(config_path, overrides=(), resume=False, dry_run=False):
         return 2
     except Diverged as error:
         print(f"nnpcore md: diverged: {error}", file=sys.stderr)
+        return 3
+    except Extrapolated as error:
+        print(f"nnpcore md: {error}", file=sys.stderr)
         return 3
     except (CheckpointError, FolderInUse, OSError, MemoryError, _core.NnpError) as error:
         print(f"nnpcore md: {error}", file=sys.stderr)

@@ -112,6 +112,12 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 2 : 3) /* that a multiprocessor shall hold; more would spill */
+#else
+#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 3 : 4)
+#endif
+
 NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
 /* Atoms rows [n_places] of one species, -1: none; segment: of all n rows; tables: nnpcore/gpu/bp.py;
@@ -124,8 +130,9 @@ NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
 /* inputs [functions][n_places] of the network; outside [n]: functions beyond their training range; atoms
  * closer than least are reported. */
-NNP_KERNEL nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
-                         int* NNP_RESTRICT status)
+NNP_KERNEL __launch_bounds__(128, NNP_BP_BLOCKS)
+    nnp_bp_values(NNP_BP_ARGS, double least, nnp_real* NNP_RESTRICT inputs, int* NNP_RESTRICT outside,
+                  int* NNP_RESTRICT status)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -254,15 +261,15 @@ NNP_FN void nnp_bp_pull_batch(const nnp_bp_tables* t, const nnp_bp_sweep* s, con
             const nnp_vec w = g->narrow ? rk * f[q] : rk;
             e += dj * w * a[q];
             turn[q] += rj * w * da[q];
-            if (g->narrow) stretch[q] += rj * rk * df[q] * x.r_inv[q] * a[q];
+            if (g->narrow) stretch[q] += rj * rk * df[q] * a[q];
         }
     }
     const nnp_real r = v->r[j], r_inv = NNP_R(1.0) / r;
     nnp_real gx = 0, gy = 0, gz = 0;
     for (int q = 0; q < Q; ++q) {
         const int k = x.k[q];
-        const nnp_real side = turn[q] * r_inv, far = side - stretch[q] * v->r[k];
-        e += stretch[q] * r - side * x.c[q];
+        const nnp_real side = turn[q] * r_inv, along = stretch[q] / x.r[q], far = side - along * v->r[k];
+        e += along * r - side * x.c[q];
         gx += far * v->x[k], gy += far * v->y[k], gz += far * v->z[k];
     }
     gx += e * v->x[j], gy += e * v->y[j], gz += e * v->z[j];
@@ -326,8 +333,9 @@ NNP_FN void nnp_bp_write(const nnp_bp_tables* t, const nnp_bp_row* a, nnp_bp_nea
 
 /* gradient [3][entries] = dE_i/dr_ij, or added to what is there, from de_dg [functions][n_places] =
  * dE_i/d(input) */
-NNP_KERNEL nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int64_t entries,
-                           nnp_real* NNP_RESTRICT gradient, int add)
+NNP_KERNEL __launch_bounds__(128, NNP_BP_BLOCKS)
+    nnp_bp_gradient(NNP_BP_ARGS, const nnp_real* NNP_RESTRICT de_dg, int64_t entries,
+                    nnp_real* NNP_RESTRICT gradient, int add)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -420,10 +428,10 @@ NNP_FN void nnp_bp_sweep_rates(const nnp_bp_tables* t, const nnp_bp_sweep* s, nn
 }
 
 /* Network inputs and their rates [functions][n_places] along the tangents lambda_i - lambda_j - M r_ij. */
-NNP_KERNEL nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda,
-                        const double* NNP_RESTRICT virial_slope, const int* NNP_RESTRICT structure,
-                        const int* NNP_RESTRICT owner, nnp_real* NNP_RESTRICT inputs,
-                        nnp_real* NNP_RESTRICT rates)
+NNP_KERNEL __launch_bounds__(128, NNP_BP_BLOCKS)
+    nnp_bp_rates(NNP_BP_ARGS, const double* NNP_RESTRICT lambda, const double* NNP_RESTRICT virial_slope,
+                 const int* NNP_RESTRICT structure, const int* NNP_RESTRICT owner,
+                 nnp_real* NNP_RESTRICT inputs, nnp_real* NNP_RESTRICT rates)
 {
     NNP_DYN_SHARED(unsigned char, room);
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;

@@ -144,25 +144,37 @@ NNP_FN void nnp_bp_push_moments(const nnp_bp_tables* t, const nnp_bp_sweep* s, c
     __syncwarp();
 }
 
-/* From dE/d(moments) to dE/dr_ij of a neighbour, by its R and by its direction: to v->gx .. */
-NNP_FN void nnp_bp_pull_neighbour(const nnp_bp_tables* t, const nnp_bp_near* v, int s, int k)
+/* dE/dR times dR/dr of all sets of species s through their monomials [low, high), and sum += R dE/d(moments).
+ */
+NNP_FN nnp_real nnp_bp_pull_sets(const int low, const int high, const nnp_bp_tables* t, const nnp_bp_near* v,
+                                 int s, int k, nnp_vec* sum)
 {
-    const nnp_real x = v->x[k], y = v->y[k], z = v->z[k];
-    nnp_vec basis[NNP_BP_MONOMIALS], sum[NNP_BP_MONOMIALS], ux, uy, uz;
+    nnp_vec basis[NNP_BP_MONOMIALS];
     nnp_real radial = 0;
-    nnp_monomials(4, x, y, z, basis);
-    for (int i = 0; i < NNP_BP_MONOMIALS; ++i) sum[i] = 0;
+    nnp_monomials(4, v->x[k], v->y[k], v->z[k], basis);
     for (int i = t->span[t->c->sets + s]; i < t->span[t->c->sets + s + 1]; ++i) {
         const nnp_real* const slope = v->slopes + (i - t->span[t->c->sets]) * NNP_BP_SET;
         const int at = t->set[i] * v->capacity + k;
         const nnp_real r = v->value[at];
-        nnp_real by_r = NNP_R(2.0) * slope[NNP_BP_SET - 1] * r;
-        for (int n = 0; n < NNP_BP_MONOMIALS; ++n) {
+        nnp_real by_r = low ? NNP_R(0.0) : NNP_R(2.0) * slope[NNP_BP_SET - 1] * r;
+        for (int n = low; n < high; ++n) {
             sum[n] += r * slope[n];
             by_r += basis[n] * slope[n];
         }
         radial += by_r * v->slope[at];
     }
+    return radial;
+}
+
+/* From dE/d(moments) to dE/dr_ij of a neighbour, by its R and by its direction: to v->gx .. In two parts, for
+ * want of registers. */
+NNP_FN void nnp_bp_pull_neighbour(const nnp_bp_tables* t, const nnp_bp_near* v, int s, int k)
+{
+    const nnp_real x = v->x[k], y = v->y[k], z = v->z[k];
+    nnp_vec sum[NNP_BP_MONOMIALS], ux, uy, uz;
+    for (int i = 0; i < NNP_BP_MONOMIALS; ++i) sum[i] = 0;
+    nnp_real radial = nnp_bp_pull_sets(0, 10, t, v, s, k, sum);
+    radial += nnp_bp_pull_sets(10, NNP_BP_MONOMIALS, t, v, s, k, sum);
     nnp_monomials_gradient(4, x, y, z, sum, &ux, &uy, &uz);
     const nnp_real q = NNP_R(1.0) / v->r[k];
     radial -= q * (x * ux + y * uy + z * uz);

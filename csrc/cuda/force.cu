@@ -20,7 +20,7 @@ NNP_FN nnp_gradient nnp_load_gradient(const nnp_real* gradient, int64_t entries,
 }
 
 /* force[n][3]: F_i = -dE/dx_i = sum_p (g_p - g_reverse(p)). */
-NNP_KERNEL __launch_bounds__(256)
+NNP_KERNEL __launch_bounds__(128)
     nnp_forces(int n, int64_t entries, const int64_t* NNP_RESTRICT slice_first, const int* NNP_RESTRICT count,
                const int* NNP_RESTRICT reverse, const nnp_real* NNP_RESTRICT gradient,
                double* NNP_RESTRICT force)
@@ -49,7 +49,7 @@ NNP_KERNEL __launch_bounds__(256)
 }
 
 /* virial [6][n], xx yy zz xy xz yz: -sum_j r_ij (x) g_ij of each row's own energy. */
-NNP_KERNEL __launch_bounds__(256)
+NNP_KERNEL __launch_bounds__(128)
     nnp_row_virials(int n, int64_t entries, const double* NNP_RESTRICT x,
                     const int64_t* NNP_RESTRICT slice_first, const int* NNP_RESTRICT count,
                     const int* NNP_RESTRICT index, const nnp_real* NNP_RESTRICT gradient,
@@ -76,7 +76,7 @@ NNP_KERNEL __launch_bounds__(256)
 }
 
 /* virials [n][9]: -r_ij (x) g_ij of all i, credited to j, the atom that it acts on. */
-NNP_KERNEL __launch_bounds__(256)
+NNP_KERNEL __launch_bounds__(128)
     nnp_atom_virials(int n, int64_t entries, const double* NNP_RESTRICT x,
                      const int64_t* NNP_RESTRICT slice_first, const int* NNP_RESTRICT count,
                      const int* NNP_RESTRICT index, const int* NNP_RESTRICT reverse,

@@ -335,8 +335,8 @@ class Bp:
         return (np.int32(places.n), places.rows, *lists, np.int32(capacity), self.data, np.int32(places.species))
 
     def capacity(self, system, places):
-        """Neighbours of an atom that the angular functions see at most until the list is built again; kept with
-        places. Waits for the device at the first call."""
+        """Neighbours of an atom that the angular functions see at most until the list is built again; kept as
+        places.near. Waits for the device at the first call."""
         if getattr(places, "near", None) is None:
             most = self.backend.xp.zeros(1, dtype=np.int32)
             arguments = (*self._arguments(system, places, 0), np.float64(system.skin + 1e-6), most)

@@ -8,6 +8,10 @@ before went bad. A bad step's kernels change nothing more; its beginning is stil
 status is read at the end of run(). Positions and velocities leave the device for get() alone.
 """
 
+import contextlib
+import signal
+import threading
+
 import numpy as np
 
 from .. import _core
@@ -112,7 +116,7 @@ class MD:
         inside = False
         if self._sorted and self.n:
             moved = float(((self.x - self.x_list) ** 2).sum(axis=1).max())
-            inside = moved <= (0.5 * self.skin) ** 2
+            inside = moved <= (0.5 * self.skin) ** 2 * (1 + 1e-12)  # the step's own sum may round otherwise
         if not inside:
             self._build()
         self.system.refresh(self.x)
@@ -284,12 +288,13 @@ class MD:
         self._busy = True
         try:
             self._ready()
-            for _ in range(n_steps):
-                if self._stop:
-                    break
-                self._advance()
-                self._sample()
-            self._settle()
+            with whole_steps(self):
+                for _ in range(n_steps):
+                    if self._stop:
+                        break
+                    self._advance()
+                    self._sample()
+                self._settle()
         finally:
             self._busy = False
 
@@ -442,6 +447,30 @@ class MD:
             return
         self._settle()
         add_frame(rdf, cells.histogram(self._to_caller(self.x), rdf.r_max, rdf.n_bins), self.volume)
+
+
+@contextlib.contextmanager
+def whole_steps(md):
+    """Ctrl-C waits until the step under way is done: a KeyboardInterrupt within it would tear the state apart."""
+    usual = threading.current_thread() is threading.main_thread()
+    if not (usual and signal.getsignal(signal.SIGINT) is signal.default_int_handler):
+        yield
+        return
+    noted = []
+
+    def note(number, frame):
+        noted.append(number)
+        md.stop()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if noted:
+            md.stop(0)
+    if noted:
+        raise KeyboardInterrupt
 
 
 def add_frame(rdf, frame, volume):

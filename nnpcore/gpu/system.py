@@ -192,13 +192,13 @@ class System:
         tables = (self._lattice_table, self._grid_table)
         key = xp.empty(self.n, dtype=np.int32)
         self._launch("nnp_bins", self.n, (np.int32(self.n), x, self._structure, *tables, key, self.status))
-        self.check(POSITION)
-        self.order = xp.argsort(key, kind="stable").astype(np.int32)
+        self._check_positions(x)
+        self.order = _sorted_by(xp, key)
         key, rows = key[self.order], x[self.order]
         self.species, self.structure = self._species[self.order], self._structure
         ghost_key = self._make_ghosts(rows, tables)
         bins = xp.arange(self.n_bins + 1, dtype=np.int32)
-        starts = [xp.searchsorted(k, bins).astype(np.int32) for k in (key, ghost_key)]
+        starts = [_starts(xp, k, bins) for k in (key, ghost_key)]
         self.refresh(rows)
         return rows, key, self.structure, *tables, *starts
 
@@ -223,7 +223,7 @@ class System:
             raise GpuError(f"cutoff {self.range:g} A needs {n_ghost} periodic images, at most 2^31")
         owner, image, key = (xp.empty(n_ghost, dtype=np.int32) for _ in range(3))
         self._launch("nnp_ghosts", self.n, (n, rows, self.structure, *tables, first, owner, image, key))
-        by_bin = xp.argsort(key, kind="stable")
+        by_bin = _sorted_by(xp, key)
         self.owner, self.image = owner[by_bin], image[by_bin]
         self.n_ghost, self.n_total = n_ghost, self.n + n_ghost
         self.shift = xp.empty((self.n_total, 3))
@@ -293,14 +293,26 @@ class System:
         return out
 
     def check(self, *places):
-        """Raise InputError for what kernels have reported at these places of status; waits for the device."""
+        """Raise InputError for two atoms that are too close, if kernels have reported such at these places of status
+        (CLASH); waits for the device."""
         status = self.backend.host(self.status)
-        if not any(status[place] != FINE for place in places):
+        if any(status[place] != FINE for place in places):
+            self.status[:] = FINE
+            raise InputError(self.clash_text(int(status[CLASH])))
+
+    def _check_positions(self, x):
+        """InputError naming the first atom that no bin can take."""
+        atom = int(self.backend.host(self.status)[POSITION])
+        if atom == FINE:
             return
         self.status[:] = FINE
-        if POSITION in places and status[POSITION] != FINE:
-            raise InputError(f"atom {status[POSITION]}: position is not finite, or more than 1e9 cells away")
-        raise InputError(self.clash_text(int(status[CLASH])))
+        p = self.backend.host(x[atom])
+        where = (
+            "" if self.n_structures == 1 else f"structure {np.searchsorted(self.structure_counts, atom, 'right') - 1}: "
+        )
+        number = atom - int(self.structure_counts[self.structure_counts <= atom][-1])
+        what = "beyond 1e+12 Angstrom, or more than 1e+09 cells away" if np.isfinite(p).all() else "not finite"
+        raise InputError(f"{where}atom {number}: position {p[0]:g} {p[1]:g} {p[2]:g} is {what}")
 
     def clash_text(self, row):
         """Which atoms are closer than `clash`, one of them being a row."""
@@ -318,6 +330,16 @@ class System:
             return f"structure {k}: atoms {a - first} and {b - first} are closer than {self.clash:g} Angstrom"
         image = "" if j < self.n else " (a periodic image)"
         return f"atoms {a} and {b}{image} are closer than {self.clash:g} Angstrom"
+
+
+def _sorted_by(xp, key):
+    """Stable order of a key, int32."""
+    return xp.argsort(key, kind="stable").astype(np.int32) if len(key) else xp.empty(0, dtype=np.int32)
+
+
+def _starts(xp, key, bins):
+    """Where each bin begins in a sorted key, int32."""
+    return xp.searchsorted(key, bins).astype(np.int32) if len(key) else xp.zeros(len(bins), dtype=np.int32)
 
 
 def _lattice(cell, pbc, reach, where):

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -36,10 +37,28 @@ if os.environ.get("NNPCORE_EMU_SANITIZE"):  # needs LD_PRELOAD of the sanitizer'
     FLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]
 
 
+# what the driver code takes from its array module; CuPy 14.2 has them all. One more: look there first.
+COMMON = {
+    "arange",
+    "argsort",
+    "array",
+    "concatenate",
+    "cumsum",
+    "empty",
+    "empty_like",
+    "flatnonzero",
+    "full",
+    "isfinite",
+}
+COMMON |= {"searchsorted", "sqrt", "where", "zeros"}
+
+
 class Numpy:
-    """numpy, with what empty() gives filled by 0xFF: nobody may count on zeros."""
+    """What numpy and CuPy have in common, with what empty() gives filled by 0xFF: nobody may count on zeros."""
 
     def __getattr__(self, name):
+        if name not in COMMON:
+            raise AttributeError(f"xp.{name}: is it in CuPy too? then add it to COMMON in {__file__}")
         return getattr(np, name)
 
     @staticmethod
@@ -51,6 +70,15 @@ class Numpy:
     @staticmethod
     def empty_like(other):
         return Numpy.empty(other.shape, other.dtype)
+
+
+MOST_SHARED = 99 * 1024  # bytes of shared memory a block can have on every device since compute capability 8.6
+
+
+def launch_bounds(text):
+    """{kernel: most threads of a block} of a source."""
+    pattern = r"^NNP_KERNEL\s+(?:__launch_bounds__\s*\((\d+)[^)]*\)\s*)?(\w+)\s*\("
+    return {name: int(most or 1024) for most, name in re.findall(pattern, text, re.M)}
 
 
 def compile_source(text, precision, name):
@@ -79,8 +107,9 @@ def compile_source(text, precision, name):
 class EmulatedKernel:
     """A kernel, called as CuPy's RawKernel is; refuses arguments that CuPy would pass wrongly."""
 
-    def __init__(self, library, name, owner):
+    def __init__(self, library, name, most_threads, owner):
         self.function, self.name, self.owner = getattr(library, f"emu_{name}"), name, owner
+        self.most_threads = most_threads
         self.error = library.emu_last_error
         self.error.restype = ctypes.c_char_p
         text = ctypes.create_string_buffer(1024)
@@ -90,6 +119,15 @@ class EmulatedKernel:
     def __call__(self, grid, block, args, shared_mem=0):
         if len(args) != len(self.types):
             raise TypeError(f"{self.name}: {len(args)} arguments, the kernel has {len(self.types)}")
+        threads = int(np.prod(block))
+        if (
+            min(*grid, *block) < 1
+            or threads > self.most_threads
+            or (threads > 1 and threads % 32)
+            or shared_mem > self.owner.most_shared
+        ):
+            where = f"{grid} blocks of {block} threads, {shared_mem} bytes shared"
+            raise ValueError(f"{self.name}: {where}; launch bounds {self.most_threads}, {self.owner.most_shared} bytes")
         keep, pointers = [], []
         for k, (value, wanted) in enumerate(zip(args, self.types, strict=True)):
             self._check(k, value, wanted)
@@ -122,6 +160,7 @@ class EmulatedBackend:
     """Stands in for nnpcore.gpu.backend.Backend. seed: order of the threads; block: threads of every launch()."""
 
     name = "emulator"
+    most_shared = MOST_SHARED
 
     def __init__(self, seed=0, block=None, memory=(8 << 30, 8 << 30)):
         self.xp, self.seed, self.block = Numpy(), seed, block
@@ -142,8 +181,10 @@ class EmulatedBackend:
     def kernel(self, file, name, precision="float64"):
         key = (file, precision)
         if key not in self._libraries:
-            self._libraries[key] = ctypes.CDLL(str(compile_source(sources.expand(file), precision, file)))
-        return EmulatedKernel(self._libraries[key], name, self)
+            text = sources.expand(file)
+            self._libraries[key] = ctypes.CDLL(str(compile_source(text, precision, file))), launch_bounds(text)
+        library, bounds = self._libraries[key]
+        return EmulatedKernel(library, name, bounds[name], self)
 
     def launch(self, file, name, n, args, precision="float64", block=128, shared_mem=0):
         block = self.block or block

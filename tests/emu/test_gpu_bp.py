@@ -8,12 +8,13 @@ from emulator import EmulatedBackend
 from reference import bp as reference
 from reference.systems import TRICLINIC, ZBL_TERM, bp_case, random_system
 
-from nnpcore import Model, _core, n2p2
+from nnpcore import Model, _core, md, n2p2
 from nnpcore.bp import rescaled
 from nnpcore.gpu import bp, gather
 from nnpcore.gpu.backend import GpuError
 from nnpcore.gpu.model import Evaluator, Places
 from nnpcore.gpu.system import CLASH
+from nnpcore.gpu.train import Trainer
 from nnpcore.validate import InputError
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-6}
@@ -21,20 +22,21 @@ CUTOFFS = [(kind, alpha) for kind in range(9) for alpha in (0.0, 0.3)]
 
 
 class Evaluation:
-    """Energies, forces and inputs of frames [(x, species, cell, pbc)] on the device."""
+    """Energies, forces and inputs of frames [(x, species, cell, pbc)] from the device, in NumPy."""
 
-    def __init__(self, emu, model, frames, precision, skin=0.0, derivatives=True):
-        self.evaluator = Evaluator(emu, model, precision)
+    def __init__(self, device, model, frames, precision, skin=0.0, derivatives=True):
+        host = device.host
+        self.evaluator = Evaluator(device, model, precision)
         self.functions = self.evaluator.fingerprints
         self.system = self.evaluator.system([f[1:] for f in frames], skin)
         self.system.build(np.concatenate([f[0] for f in frames]))
         self.places = self.evaluator.places(self.system)
-        self.inputs = [self.functions.inputs(self.system, p)[0] for p in self.places]
+        self.inputs = [host(self.functions.inputs(self.system, p)[0]) for p in self.places]
         if derivatives:
             energies, gradient = self.evaluator.evaluate(self.system)
-            self.energies = self.system.to_caller(energies)
-            self.forces = self.system.to_caller(gather.forces(self.system, gradient, precision))
-            self.virials = gather.row_virials(self.system, gradient, precision)
+            self.energies = host(self.system.to_caller(energies))
+            self.forces = host(self.system.to_caller(gather.forces(self.system, gradient, precision)))
+            self.virials = host(gather.row_virials(self.system, gradient, precision))
 
 
 def frame(rng, n_species, n=14, cell=TRICLINIC, pbc=(True, True, True), **more):
@@ -58,13 +60,13 @@ def compare(model, f, out, precision, scale=1.0, k=0):
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("n_species", [1, 3])
-def test_every_type(emu, rng, n_species, precision):
+def test_every_type(device, rng, n_species, precision):
     model = bp_case(n_species).model
     f = frame(rng, n_species)
-    compare(model, f, Evaluation(emu, model, [f], precision), precision)
+    compare(model, f, Evaluation(device, model, [f], precision), precision)
 
 
-@pytest.mark.parametrize("warps, seed", [(1, 3), (2, 11), (8, 5)])
+@pytest.mark.parametrize("warps, seed", [(1, 3), (2, 11), (3, 5)])
 def test_blocks_and_orders_change_no_bit(rng, monkeypatch, warps, seed):
     model = bp_case(3).model
     frames = [frame(rng, 3, 9), frame(rng, 3, 6, None, (False, False, False)), frame(rng, 3, 7)]
@@ -92,26 +94,26 @@ def trained(functions, symbols=("O",), seed=3, **more):
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("kind", range(9))
-def test_cutoff_functions(emu, rng, kind, precision):
+def test_cutoff_functions(device, rng, kind, precision):
     model = trained([*both(cutoff=kind), *both(cutoff=kind, alpha=0.4, rs=1.0, rc=4.0)])
     f = frame(rng, 1, 10)
-    compare(model, f, Evaluation(emu, model, [f], precision), precision, 3.0)
+    compare(model, f, Evaluation(device, model, [f], precision), precision, 3.0)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("subtype", ["e", "p1", "p2", "p3", "p4", "ea", "p1a", "p2a", "p3a", "p4a"])
-def test_compact_functions(emu, rng, subtype, precision):
+def test_compact_functions(device, rng, subtype, precision):
     angle = {"r_low": 0.5, "r_high": 4.5, "theta_left": 40.0, "theta_right": 170.0, "subtype": subtype}
     radial = {"type": 20, "partners": ["O"], "r_low": 1.0, "r_high": 4.8, "subtype": subtype}
     weighted = {"type": 23, "r_low": 0.5, "r_high": 4.0, "subtype": subtype}
     pairs = [{"type": kind, "partners": ["O", "O"], **angle} for kind in (21, 22)]
     model = trained([radial, weighted, *pairs, {"type": 24, **angle}, {"type": 25, **angle}], factor=[[0.01] * 6])
     f = frame(rng, 1, 10)
-    compare(model, f, Evaluation(emu, model, [f], precision), precision, 3.0)
+    compare(model, f, Evaluation(device, model, [f], precision), precision, 3.0)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-def test_powers(emu, rng, precision):
+def test_powers(device, rng, precision):
     """Integer powers by products, the others by logarithms; more functions than one sweep sums."""
     zetas = [1, 2, 3, 4, 5, 6, 7, 11, 16, 33, 64, 65, 128, 1.5, 2.7, 17.3]
     functions = [
@@ -124,11 +126,11 @@ def test_powers(emu, rng, precision):
     tables = bp.Tables(model, precision)
     assert tables.centres[0]["n_sweeps"] == 2
     f = frame(rng, 1, 10)
-    compare(model, f, Evaluation(emu, model, [f], precision), precision, 3.0)
+    compare(model, f, Evaluation(device, model, [f], precision), precision, 3.0)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-def test_moments(emu, rng, precision):
+def test_moments(device, rng, precision):
     """Wide functions with small integer powers: several radii, degrees and channels, beside functions that are not."""
     functions = {}
     for s, symbol in enumerate(("O", "Si")):
@@ -144,7 +146,7 @@ def test_moments(emu, rng, precision):
     assert [c["n_sets"] for c in tables.centres] == [4, 4]
     assert {row[bp.SWEEP.index("by_moments")] for row in tables.rows["sweep"]} == {0, 1}
     f = frame(rng, 2, 12)
-    compare(model, f, Evaluation(emu, model, [f], precision), precision, 3.0)
+    compare(model, f, Evaluation(device, model, [f], precision), precision, 3.0)
 
 
 def test_climb():
@@ -161,20 +163,21 @@ def test_climb():
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-def test_tables_are_the_structs(emu, precision):
+def test_tables_are_the_structs(device, precision):
     model = bp_case(3).model
     tables = bp.Tables(model, precision)
     kinds = bp.dtypes(tables.real)
     names = ("centre", "radius", "radial", "use", "sweep", "group", "member", "function")
     for s in range(3):
-        out = np.zeros(11, dtype=np.int32)
-        kernel = emu.kernel(bp.KERNELS, "nnp_bp_sizes", precision)
-        kernel((1,), (1,), (tables.data, np.int32(s), np.int32(57), out))
+        out, data = device.device(np.zeros(11, dtype=np.int32)), device.device(tables.data)
+        kernel = device.kernel(bp.KERNELS, "nnp_bp_sizes", precision)
+        kernel((1,), (1,), (data, np.int32(s), np.int32(57), out))
+        out = device.host(out)
         assert list(out[:8]) == [kinds[name].itemsize for name in names]
         assert list(out[8:]) == [tables.room(s, mode, 57) for mode in range(3)]
 
 
-def test_odd_cells(emu, rng):
+def test_odd_cells(device, rng):
     """Cells smaller than the cutoff, open axes, an atom alone, a species that is not there."""
     model = bp_case(3).model
     small = np.diag([2.4, 2.9, 2.6])
@@ -185,24 +188,23 @@ def test_odd_cells(emu, rng):
         (np.zeros((1, 3)), np.array([1], dtype=np.int32), None, np.zeros(3, dtype=np.int32)),
         frame(rng, 1, 6),
     ]
-    out = Evaluation(emu, model, frames, "float64")
+    out = Evaluation(device, model, frames, "float64")
     for k, f in enumerate(frames):
         if len(f[0]) > 1:
             compare(model, f, out, "float64", 3.0, k)
-    assert (out.system.to_caller(np.arange(out.system.n)) >= 0).all()
 
 
-def test_virials(emu, rng):
+def test_virials(device, rng):
     model = bp_case(1).model
     f = frame(rng, 1)
-    out = Evaluation(emu, model, [f], "float64")
+    out = Evaluation(device, model, [f], "float64")
     total = out.virials.sum(axis=1)
     exact = model.compute(f[0], f[1], cell=f[2], pbc=True).virial
     expected = [exact[0, 0], exact[1, 1], exact[2, 2], exact[0, 1], exact[0, 2], exact[1, 2]]
     assert np.abs(total - expected).max() <= 1e-12 * np.abs(exact).max()
 
 
-def test_extrapolation_is_counted(emu, rng):
+def test_extrapolation_is_counted(device, rng):
     start = bp_case(3).model
     f = frame(rng, 3)
     g = reference.fingerprints(start.metadata, f[0], f[1], f[2], True)
@@ -211,56 +213,61 @@ def test_extrapolation_is_counted(emu, rng):
     high = [values.max(axis=0) + 1e-6 for values in own]
     scale = start.metadata["bp"]
     model = rescaled(start, scale["centre"], scale["factor"], low, high)
-    out = Evaluation(emu, model, [f], "float64")
+    out = Evaluation(device, model, [f], "float64")
     work = _core.Workspace(model.core, 1, 0, 0.0)
     work.compute(f[1], f[0], f[2], f[3], True, False)
     assert work.outside == out.functions.outside() and work.outside[1] > 0
-    assert Evaluation(emu, start, [f], "float64").functions.outside() == (0, 0)
+    assert Evaluation(device, start, [f], "float64").functions.outside() == (0, 0)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("n_species", [1, 3])
-def test_rates(emu, rng, n_species, precision):
+def test_rates(device, rng, n_species, precision):
     """dG/dt along pair tangents is the sum over pairs of dG/dr_ij times them; inputs are those of inputs()."""
     model = bp_case(n_species).model
     frames = [frame(rng, n_species, 8), frame(rng, n_species, 5, None, (False, False, False), min_distance=1.4)]
-    out = Evaluation(emu, model, frames, precision)
+    out = Evaluation(device, model, frames, precision)
     system, functions = out.system, out.functions
-    tangent = SimpleNamespace(forces=rng.normal(size=(system.n, 3)), virials=rng.normal(size=(2, 9)))
+    slopes = rng.normal(size=(system.n, 3)), rng.normal(size=(2, 9))
+    tangent = SimpleNamespace(forces=device.device(slopes[0]), virials=device.device(slopes[1]))
     for places, expected_inputs in zip(out.places, out.inputs, strict=True):
-        rows = places.rows
-        padded = Places(places.species, np.concatenate([rows[:2], [-1], rows[2:]]).astype(np.int32), 0)
-        live = padded.rows >= 0
-        inputs, rates, _ = functions.rates(system, padded, tangent)
+        rows = device.host(places.rows)
+        padded = np.concatenate([rows[:2], [-1], rows[2:]]).astype(np.int32)
+        live = padded >= 0
+        inputs, rates, _ = functions.rates(system, Places(places.species, device.device(padded), 0), tangent)
+        inputs, rates = device.host(inputs), device.host(rates)
         size = np.abs(expected_inputs).max()
         assert np.abs(inputs[:, live] - expected_inputs).max() <= 10 * TOLERANCE[precision] * size
         for f in rng.permutation(len(rates))[:6]:
             de_dg, gradient = np.zeros((len(rates), len(rows)), rates.dtype), gather.pair_array(system, precision)
             de_dg[f] = 1
-            functions.gradient(system, places, de_dg, None, gradient, False)
-            expected = [along(system, i, gradient, tangent) for i in rows]
+            functions.gradient(system, places, device.device(de_dg), None, gradient, False)
+            expected = along(system, rows, device.host(gradient), slopes)
             assert np.abs(rates[f, live] - expected).max() <= 5 * TOLERANCE[precision] * np.abs(rates[:, live]).max()
 
 
-def along(system, i, gradient, slopes):
-    """sum_p g_p . (lambda_i - lambda_j - M r_ij)"""
-    total, first = 0.0, system.slice_first[i // 32] + i % 32
-    for k in range(system.count[i]):
-        p = first + 32 * k
-        j = system.index[p]
-        owner = j if j < system.n else system.owner[j - system.n]
-        m = slopes.virials[system.structure[i]].reshape(3, 3)
-        tangent = slopes.forces[i] - slopes.forces[owner] - m @ (system.x[j, :3] - system.x[i, :3])
-        total += gradient[:, p].astype(float) @ tangent
-    return total
+def along(system, rows, gradient, slopes):
+    """sum_p g_p . (lambda_i - lambda_j - M r_ij) of each row i"""
+    host = system.backend.host
+    first, count, index, owner = (host(a) for a in (system.slice_first, system.count, system.index, system.owner))
+    x, structure, sums = host(system.x)[:, :3], host(system.structure), []
+    for i in rows:
+        p = first[i // 32] + i % 32 + 32 * np.arange(count[i])
+        j = index[p]
+        other = np.where(j < system.n, j, np.append(owner, 0)[np.maximum(j - system.n, 0)])
+        m = slopes[1][structure[i]].reshape(3, 3)
+        tangent = slopes[0][i] - slopes[0][other] - (x[j] - x[i]) @ m.T
+        sums.append((gradient[:, p].T.astype(float) * tangent).sum())
+    return np.array(sums)
 
 
-def test_room_for_neighbours(emu, rng):
+def test_room_for_neighbours(device, rng):
     """Counted with the skin; where it is too little nothing is written beyond it, and the results are NaN."""
     model = bp_case(1).model
     f = frame(rng, 1)
-    out = Evaluation(emu, model, [f], "float64", skin=1.0)
-    d = out.system.x[None, :, :3] - out.system.x[: out.system.n, None, :3]
+    out = Evaluation(device, model, [f], "float64", skin=1.0)
+    x = device.host(out.system.x)[:, :3]
+    d = x[None] - x[: out.system.n, None]
     near = np.linalg.norm(d, axis=-1)
     angular = [e for e in model.metadata["bp"]["functions"][0] if e["type"] not in bp.RADIAL]
     reach = max(e["rc"] if "rc" in e else e["r_high"] for e in angular)
@@ -269,33 +276,30 @@ def test_room_for_neighbours(emu, rng):
     assert most <= places.near <= most + 1
     places.near = 3
     gradient = out.evaluator.evaluate(out.system)[1]
-    forces = gather.forces(out.system, gradient, "float64")
-    assert np.isnan(forces).all() and np.isnan(functions_rates(out, places)).all()
-    assert np.isnan(out.functions.inputs(out.system, places)[0]).all()
+    forces = device.host(gather.forces(out.system, gradient, "float64"))
+    tangent = SimpleNamespace(forces=device.device(0 * f[0]), virials=device.device(np.zeros((1, 9))))
+    rates = out.functions.rates(out.system, places, tangent)[0]
+    inputs = out.functions.inputs(out.system, places)[0]
+    assert np.isnan(forces).all() and np.isnan(device.host(rates)).all() and np.isnan(device.host(inputs)).all()
     places.near = bp.MOST_NEAR
     with pytest.raises(GpuError, match="32767 neighbours of an atom are too many"):
         out.evaluator.evaluate(out.system)
 
 
-def functions_rates(out, places):
-    tangent = SimpleNamespace(forces=np.zeros((out.system.n, 3)), virials=np.zeros((1, 9)))
-    return out.functions.rates(out.system, places, tangent)[0]
-
-
-def test_atoms_too_close(emu):
+def test_atoms_too_close(device):
     model = bp_case(1).model
     x = np.array([[0.0, 0, 0], [0.0, 0, 5e-4], [2.0, 0, 0]])
-    system = Evaluator(emu, model, "float64").system([(np.zeros(3, np.int32), None, np.zeros(3, np.int32))])
+    system = Evaluator(device, model, "float64").system([(np.zeros(3, np.int32), None, np.zeros(3, np.int32))])
     with pytest.raises(InputError, match=r"atoms 0 and 1 are closer than 0\.001"):
         system.build(x)
-    out = Evaluation(emu, model, [(x * 2.5, np.zeros(3, np.int32), None, np.zeros(3, np.int32))], "float64")
-    out.system.refresh(x[np.asarray(out.system.order)])  # the list stays
+    out = Evaluation(device, model, [(x * 2.5, np.zeros(3, np.int32), None, np.zeros(3, np.int32))], "float64")
+    out.system.refresh(device.device(x[device.host(out.system.order)]))  # the list stays
     out.evaluator.evaluate(out.system)
     with pytest.raises(InputError, match=r"atoms 0 and 1 are closer than 0\.001"):
         out.system.check(CLASH)
 
 
-def test_model_compute(emulated, rng):
+def test_model_compute(device, rng):
     """Model.compute(device="gpu"): everything that it returns, with a classical potential under the network."""
     model = bp_case(3, terms=[ZBL_TERM]).model
     f = frame(rng, 3)
@@ -307,7 +311,7 @@ def test_model_compute(emulated, rng):
 
 
 @pytest.mark.parametrize("name", ["cutoff1_alpha0.3", "cutoff6_alpha0"])
-def test_values_of_n2p2(emu, shared, name):
+def test_values_of_n2p2(device, shared, name):
     """438 functions of every type in a cluster and a cell smaller than the cutoff, as n2p2 itself has them."""
     folder = shared / "golden" / "n2p2" / "sftypes" / name
     if not folder.is_dir():
@@ -318,12 +322,12 @@ def test_values_of_n2p2(emu, shared, name):
         cell = data[f"s{k}_cell"] if data[f"s{k}_cell"].size else None
         atoms = np.array([model.numbers.index(int(z)) for z in data[f"s{k}_Z"]], dtype=np.int32)
         pbc = np.full(3, cell is not None, dtype=np.int32)
-        out = Evaluation(emu, model, [(data[f"s{k}_pos"], atoms, cell, pbc)], "float64", derivatives=False)
-        offset, order = data[f"s{k}_G_offset"].astype(int), np.asarray(out.system.order)
+        out = Evaluation(device, model, [(data[f"s{k}_pos"], atoms, cell, pbc)], "float64", derivatives=False)
+        offset, order = data[f"s{k}_G_offset"].astype(int), device.host(out.system.order)
         for places, inputs in zip(out.places, out.inputs, strict=True):
             # n2p2 leaves out exactly collinear triplets, which the periodic images of the second have
             good = [not (k == 1 and f["type"] == 22 and f["subtype"] == "p4a") for f in table[species[places.species]]]
-            for place, row in enumerate(places.rows):
+            for place, row in enumerate(device.host(places.rows)):
                 i = order[row]
                 expected = data[f"s{k}_G_raw"][offset[i] : offset[i + 1]]
                 error = np.abs(inputs[:, place] - expected) / (np.abs(expected) + 1e-3)
@@ -331,7 +335,7 @@ def test_values_of_n2p2(emu, shared, name):
 
 
 @pytest.mark.parametrize("name, units, n", [("H2O_RPBE-D3", None, 24), ("Cu2S_PBE", "eV/A", 12)])
-def test_published_potentials(emu, shared, rng, name, units, n):
+def test_published_potentials(device, shared, rng, name, units, n):
     """Networks that n2p2 publishes, on a few atoms that touch all over their long cutoffs."""
     folder = shared / "golden" / "n2p2" / name
     if not folder.is_dir():
@@ -340,4 +344,43 @@ def test_published_potentials(emu, shared, rng, name, units, n):
     cell = np.diag([6.9, 7.3, 7.1]) if name[0] == "H" else np.diag([6.0, 6.3, 6.6])
     f = frame(rng, len(model.species), n, cell, min_distance=1.1)
     for precision in TOLERANCE:
-        compare(model, f, Evaluation(emu, model, [f], precision), precision, 10.0)
+        compare(model, f, Evaluation(device, model, [f], precision), precision, 10.0)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("n_species", [1, 3])
+def test_loss_gradient_of_the_core(device, rng, n_species, precision):
+    """Energies, forces and stresses in the loss, over a crystal cell and a cluster; predictions and inputs too."""
+    model = bp_case(n_species).model
+    frames = [frame(rng, n_species, 9), frame(rng, n_species, 5, None, (False, False, False), min_distance=1.4)]
+    trainers = Trainer(model, precision), _core.Trainer(model.to_bytes(), 1, int(precision == "float32"))
+    for x, s, cell, pbc in frames:
+        out = model.compute(x, s, cell=cell, pbc=pbc.astype(bool))
+        stress = None if cell is None else out.stress + rng.normal(size=6) * 0.02
+        labels = (out.energy + rng.normal(), out.forces + rng.normal(size=x.shape) * 0.3, stress, 1.7)
+        for trainer in trainers:
+            trainer.add(s, x, cell, pbc, *labels)
+    theta, both = np.array(model.theta), np.array([0, 1], dtype=np.int32)
+    tolerance = 5e-13 if precision == "float64" else 2e-5
+    for loss in ((0, 1.3, 0, 0), (0, 0, 0.7, 0), (0, 0, 0, 40.0), (1, 1.3, 0.7, 40.0)):
+        (terms, grad), (terms0, grad0) = (t.gradient(theta, both, *loss, 0.1, 0.25, 0.02) for t in trainers)
+        assert np.abs(terms - terms0).max() <= tolerance * np.abs(terms0).max()
+        assert np.abs(grad - grad0).max() <= tolerance * np.abs(grad0).max()
+        theta = theta + 0.01 * rng.normal(size=theta.shape)
+    for k in range(2):
+        got, want = (t.fingerprints(theta, k) for t in trainers)
+        assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
+
+
+def test_molecular_dynamics(device, rng):
+    """Steps of both devices, with the count of atoms outside the training range."""
+    model = bp_case(1).model
+    x, s, cell, _ = frame(rng, 1, 12)
+    ends = [[[0.0] * len(row) for row in model.metadata["bp"]["centre"]], model.metadata["bp"]["factor"]]
+    model = rescaled(model, model.metadata["bp"]["centre"], model.metadata["bp"]["factor"], *ends)
+    runs = [md.MD(model, x, s, cell, dt=0.5, temperature=300, device=device, skin=0.5) for device in ("cpu", "gpu")]
+    for run in runs:
+        run.run(8)
+    for name in ("positions", "velocities"):
+        np.testing.assert_allclose(getattr(runs[1], name), getattr(runs[0], name), rtol=0, atol=1e-11)
+    assert runs[0].outside == runs[1].outside and runs[0].outside[0] > 0

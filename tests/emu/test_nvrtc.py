@@ -20,6 +20,7 @@ ARCHITECTURES = [75, 80, 90, 100, 120] if EVERYTHING else [90]
 VERSIONS = sorted(LIBRARIES, key=int)[0 if EVERYTHING else -1 :]
 ALWAYS_DOUBLE = ("cuda/neigh.cu", "cuda/md.cu")  # launched as float64 whatever the model's precision is
 MOST_REGISTERS = {"float32": 128, "float64": 168}
+MORE_REGISTERS = {"cuda/bp.cu": {"float32": 168, "float64": 255}}  # fewer blocks from sm_100 on: no spills
 
 needs_nvrtc = pytest.mark.skipif(not LIBRARIES, reason="no NVRTC: pip install nnpcore[gpu-test]")
 
@@ -52,7 +53,7 @@ def test_compiles_within_budget(version, architecture, file, precision):
     assert sorted(found) == sorted(sources.kernels(text))
     for kernel, (registers, stack, spills) in found.items():
         assert (stack, spills) == (0, 0), kernel
-        assert registers <= MOST_REGISTERS[precision], kernel
+        assert registers <= MORE_REGISTERS.get(file, MOST_REGISTERS)[precision], kernel
 
 
 @needs_nvrtc

@@ -160,7 +160,7 @@ def test_reverse_is_the_opposite_entry(emu, rng):
 def test_entries_stand_by_species_and_results_do_not_depend_on_threads(emu, rng):
     x, species, cell, pbc, cutoff = structure("cube", rng, 3)
     lists = []
-    for block, seed in ((32, 0), (64, 3), (256, 11)):
+    for block, seed in ((32, 0), (64, 3), (128, 11)):
         emu.block, emu.seed = block, seed
         system = System(emu, [(species, cell, pbc)], 3, cutoff)
         system.build(x)
@@ -188,8 +188,11 @@ def test_refresh_moves_atoms_and_ghosts(emu, rng):
 def test_bad_input_is_named(emu, rng):
     species, cell = np.zeros(3, np.int32), np.eye(3) * 8
     system = System(emu, [(species, cell, (1, 1, 1))], 1, 3.0)
-    with pytest.raises(InputError, match="atom 1: position is not finite"):
+    with pytest.raises(InputError, match="atom 1: position nan 0 0 is not finite"):
         system.build(np.array([[0.0, 0, 0], [np.nan, 0, 0], [2, 2, 2]]))
+    two = System(emu, [(species, cell, (1, 1, 1)), (species, None, (0, 0, 0))], 1, 3.0)
+    with pytest.raises(InputError, match=r"structure 1: atom 2: position 0 0 1e\+13 is beyond"):
+        two.build(np.array([[0.0, 0, 0], [3, 0, 0], [6, 0, 0], [0, 0, 0], [3, 0, 0], [0, 0, 1e13]]))
     with pytest.raises(InputError, match=r"atoms 0 and 2 \(a periodic image\) are closer than 0.001"):
         system.build(np.array([[0.0, 0, 0], [4.0, 0, 0], [7.9999, 0, 1e-4]]))
     with pytest.raises(InputError, match="cell is singular"):

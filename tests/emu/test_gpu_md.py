@@ -213,3 +213,40 @@ def test_a_network_over_a_core(device):
     a, b = (run.run(6) for run in runs)
     np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
     assert b.thermo()["potential"] == pytest.approx(a.thermo()["potential"], rel=1e-12)
+
+
+def test_symmetry_functions_and_their_training_range(device):
+    functions = [{"type": 2, "partners": ["O"], "eta": 0.1 * k, "rs": 1.0 * k, "rc": 4.5} for k in range(3)]
+    functions.append({"type": 3, "partners": ["O", "O"], "eta": 0.02, "lambda": 1, "zeta": 2, "rc": 4.0})
+    narrow = {"minimum": {"O": [0.1] * 4}, "maximum": {"O": [0.6] * 4}}
+    model = nnpcore.Model.bp(["O"], {"O": functions}, hidden=(5,), seed=4, **narrow)
+    x, cell = water(1)
+    runs = [
+        md_module.MD(model, x, "O", cell, temperature=300, dt=1.0, ensemble="bussi", threads=1, device=where)
+        for where in ("cpu", "gpu")
+    ]
+    a, b = (run.run(5) for run in runs)
+    np.testing.assert_allclose(b.positions, a.positions, atol=1e-11)
+    assert b.outside == a.outside
+    assert b.outside[0] > 0
+
+
+def test_ctrl_c_ends_a_step(emulated, monkeypatch):
+    import signal
+
+    run, whole = simulation("gpu", n=1), simulation("gpu", n=1)
+    sample = type(run._core)._sample
+
+    def interrupt(core):
+        sample(core)
+        if core.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(type(run._core), "_sample", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run._core.run(100)
+    monkeypatch.undo()
+    assert run.step == 3
+    run.run(2)
+    whole.run(5)
+    np.testing.assert_array_equal(run.positions, whole.positions)
