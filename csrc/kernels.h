@@ -12,6 +12,12 @@
 
 #include "nnp_internal.h"
 
+#if defined(__GNUC__)
+#define NNP_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define NNP_PREFETCH(p) (void)0
+#endif
+
 /* Atoms and their full neighbour list. */
 typedef struct nnp_system {
     int n, n_total;    /* rows, atoms */
@@ -71,6 +77,18 @@ typedef struct nnp_tangent {
     double c;             /* dL/dE */
 } nnp_tangent;
 
+/* Kept symmetry functions of a frame (trainer_cache.c). Only the n_use functions that species t takes part in
+ * depend on a neighbour of species t. */
+typedef struct nnp_derivatives {
+    int stride;       /* most inputs of any species */
+    const int* n_use; /* [S][S] of centre and neighbour species */
+    const int* place; /* [S][S][stride] of each input among them, -1: none */
+    double* g;        /* [n][stride] network inputs */
+    int* atom;        /* [first[n]] neighbours of each row, by species */
+    float* d;         /* at offset[row], species by species: [neighbours][3][n_use] d input/d r_ij */
+    const int64_t* offset;
+} nnp_derivatives;
+
 typedef struct nnp_clash {
     int row, atom;
 } nnp_clash; /* two atoms closer than system->clash; row -1: none */
@@ -91,6 +109,24 @@ typedef struct nnp_kernels {
     void (*reduce)(int64_t n, const void* acc, double* grad);
     /* y = Q x, or Q^T x, entries [lo, hi); Q [n][n] and vectors of nnp_real */
     void (*rotate)(int n, const void* q, const void* x, void* y, int transpose, int lo, int hi);
+    /* symmetry functions of a chunk's rows and their derivatives; probe's networks are one linear layer */
+    void (*derivatives)(const nnp_model* probe, const nnp_system* system, const nnp_plan* plan, int chunk,
+                        void* scratch, const nnp_derivatives* out);
+    /* energy [width] and d [width][n_inputs] = d energy/d input of atoms of one species, a lane each: g
+     * [width] points to their inputs, NULL: no atom */
+    void (*network)(const nnp_model* model, const void* packed, int species, const double* const* g,
+                    void* scratch, double* energy, float* d);
+    /* adds d/dtheta of c energy + d energy/dt, inputs changing by g_dot, to acc [n_parameters][width] */
+    void (*network_gradient)(const nnp_model* model, const void* packed, int species, const double* const* g,
+                             const double* const* g_dot, double c, void* scratch, void* acc);
+    void (*pull)(int n, int n_use, const float* d, const float* p, float* g); /* g [n][3] = d p */
+    /* out [n_use] += sum v [n][3] d */
+    void (*push)(int n, int n_use, const float* d, const float* v, float* out);
+    /* c [m][n] = a^T b, or c -= a^T b, of nnp_real: a(k, q) = a[k ak + q aq]; rows of b are bk apart, of c cq
+     */
+    void (*product)(int m, int n, int n_k, const void* a, int64_t ak, int64_t aq, const void* b, int64_t bk,
+                    void* c, int64_t cq, int subtract);
+    double (*dot)(int n, const void* a, const void* b);
 } nnp_kernels;
 
 /* The table in use for a precision (NNP_F64, NNP_F32); chosen once by CPU and NNPCORE_ISA. NULL sets an

@@ -9,7 +9,8 @@
 #endif
 
 #include "baseline_impl.h"
-#include "bp_train_impl.h"
+#include "cache_impl.h"
+#include "product_impl.h"
 
 /* Scratch of one chunk, a bound: m neighbours in all give 2 m slots (near and far segments), at most m^2/2
  * triplets over all channels and at most m neighbours on the two sides of a channel. */
@@ -50,9 +51,11 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
     nnp_clash first = {-1, -1};
     nnp_arena outer = {(char*)scratch};
     const nnp_local local = local_load(system, plan, chunk, &outer, out->virials != NULL);
-    for (int i = plan->chunks[chunk].block; i < plan->chunks[chunk + 1].block; ++i) {
+    const int last = plan->chunks[chunk + 1].block - 1;
+    for (int i = plan->chunks[chunk].block; i <= last; ++i) {
         nnp_arena arena = outer;
         nnp_block b;
+        if (i < last) block_prefetch(system, plan, i + 1);
         const nnp_clash clash =
             block_gather(&b, &arena, &local, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         if (first.row < 0) first = clash;
@@ -105,8 +108,6 @@ static void kernels_reduce(int64_t n, const void* acc, double* grad)
     for (int64_t i = 0; i < n; ++i) grad[i] += nnp_lane_sum(((const nnp_vec*)acc)[i]);
 }
 
-typedef nnp_real nnp_loose __attribute__((vector_size(NNP_VEC_BYTES), aligned(NNP_REAL_BITS / 8), may_alias));
-
 /* y[lo..hi) of y = Q x, rows of Q [n][n] */
 static void rotate_rows(int n, const nnp_real* q, const nnp_real* x, nnp_real* y, int lo, int hi)
 {
@@ -153,4 +154,11 @@ const nnp_kernels NNP_TABLE = {
     kernels_gradient,
     kernels_reduce,
     kernels_rotate,
+    kernels_derivatives,
+    kernels_network,
+    kernels_network_gradient,
+    kernels_pull,
+    kernels_push,
+    kernels_product,
+    kernels_dot,
 };

@@ -216,6 +216,24 @@ NNP_API int nnp_trainer_gradient(nnp_trainer* trainer, const double* theta, cons
 NNP_API int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                                const int* frames, uint64_t seed, double* rows);
 
+/* Keep the symmetry functions of a Behler-Parrinello model and their derivatives (float32) for the frames so
+ * far, in their order, as long as all of it fits into max_bytes: gradient, sketch, predict and jacobian then
+ * take them from there. *used: bytes kept. Does nothing for other models. */
+NNP_API int nnp_trainer_keep(nnp_trainer* trainer, size_t max_bytes, size_t* used);
+
+/* Rows of the Jacobian d prediction/dtheta of a frame of n atoms: out is [n_rows][n_parameters]. Row 3 i + c
+ * is the force on atom i along axis c, 3 n the energy, 3 n + 1 .. 3 n + 6 the stress (Voigt). */
+NNP_API int nnp_trainer_jacobian(nnp_trainer* trainer, const double* theta, int frame, int n_rows,
+                                 const int* rows, float* out);
+
+/* One step of an extended Kalman filter on m residuals (label - prediction) with the rows h [m][n] of the
+ * Jacobian, all with the variance `noise`. Blocks of parameters edges [n_blocks+1] (0 .. n) are independent
+ * of each other: covariance holds one [size][size] matrix after the other and is updated; step [n] is what to
+ * add to the parameters. NNP_ERR_DIVERGED where the covariance has lost its positivity; it is then as it was.
+ */
+NNP_API int nnp_kalman_step(int n_blocks, const int* edges, float* covariance, int m, const float* h,
+                            const double* residual, double noise, double* step, int n_threads);
+
 /* y = Q x (transpose: Q^T x), q [n][n], x and y [n] and apart: what an optimiser in a rotated basis does each
  * step. */
 NNP_API int nnp_rotate(int n, const float* q, const float* x, float* y, int transpose, int n_threads);

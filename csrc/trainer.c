@@ -13,21 +13,12 @@
 
 enum { MAX_WORKERS = 16, BLOCKS_PER_WORKER = 6 };
 
-/* One batch laid out: offsets of each frame's rows, atoms, halos, chunks. */
-typedef struct nnp_batch {
-    int n;
-    const int* frames;
-    int64_t *row, *total, *halo; /* [n+1] */
-    int* chunk;                  /* [n+1] */
-    int n_blocks;
-    int threads; /* one where there is too little to share out */
-} nnp_batch;
-
-static void batch_free(nnp_batch* b)
+void nnp_batch_free(nnp_batch* b)
 {
     nnp_free(b->row);
     nnp_free(b->total);
     nnp_free(b->halo);
+    nnp_free(b->pair);
     nnp_free(b->chunk);
 }
 
@@ -57,8 +48,8 @@ static int check_closest(const nnp_trainer* t, const double* theta, int n, const
     return NNP_OK;
 }
 
-static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training,
-                        nnp_batch* b)
+int nnp_batch_layout(nnp_trainer* t, const double* theta, int n, const int* frames, int training,
+                     nnp_batch* b)
 {
     memset(b, 0, sizeof *b);
     if (!t || n < 1 || !frames) return nnp_fail(NNP_ERR_ARGUMENT, "an empty batch, or a NULL argument");
@@ -71,26 +62,29 @@ static int batch_layout(nnp_trainer* t, const double* theta, int n, const int* f
     b->row = (int64_t*)nnp_alloc(m, sizeof(int64_t));
     b->total = (int64_t*)nnp_alloc(m, sizeof(int64_t));
     b->halo = (int64_t*)nnp_alloc(m, sizeof(int64_t));
+    b->pair = (int64_t*)nnp_alloc(m, sizeof(int64_t));
     b->chunk = (int*)nnp_alloc(m, sizeof(int));
-    if (!b->row || !b->total || !b->halo || !b->chunk) {
-        batch_free(b);
+    if (!b->row || !b->total || !b->halo || !b->pair || !b->chunk) {
+        nnp_batch_free(b);
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: batch of %d frames", n);
     }
-    b->row[0] = b->total[0] = b->halo[0] = b->chunk[0] = 0;
+    b->row[0] = b->total[0] = b->halo[0] = b->pair[0] = b->chunk[0] = 0;
     for (int i = 0; i < n; ++i) {
         const nnp_frame* const f = t->frames[frames[i]];
         b->row[i + 1] = b->row[i] + f->n;
         b->total[i + 1] = b->total[i] + f->n_total;
         b->halo[i + 1] = b->halo[i] + frame_halo(f);
+        b->pair[i + 1] = b->pair[i] + (f->cache ? f->list.first[f->n] : 0);
         b->chunk[i + 1] = b->chunk[i] + f->plan.n_chunks;
         b->n_blocks += f->plan.n_blocks;
     }
     t->n_threads = nnp_thread_count(t->n_threads);
     int status = nnp_trainer_reserve(t, b->row[n], b->total[n], b->halo[n], training);
+    if (!status) status = nnp_reserve(&t->pair, &t->cap_pair, 3 * (size_t)b->pair[n] + 1, sizeof(float));
     if (!status) status = take_theta(t, theta);
     if (!status) status = check_closest(t, theta, n, frames);
     b->threads = b->n_blocks > 8 ? t->n_threads : 1;
-    if (status) batch_free(b);
+    if (status) nnp_batch_free(b);
     return status;
 }
 
@@ -107,11 +101,6 @@ static int frame_of_chunk(const nnp_batch* b, int chunk)
     return lo;
 }
 
-static char* thread_scratch(const nnp_trainer* t)
-{
-    return t->scratch.base + (size_t)omp_get_thread_num() * t->scratch.bytes;
-}
-
 /* Energies, forces and virials of all rows. */
 static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
 {
@@ -123,6 +112,11 @@ static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
             const int q = frame_of_chunk(b, i);
             const nnp_frame* const f = t->frames[b->frames[q]];
             const nnp_system s = frame_system(f);
+            if (f->cache) {
+                nnp_cache_evaluate(t, f, i - b->chunk[q], nnp_trainer_scratch(t), t->pair + 3 * b->pair[q],
+                                   t->energy + b->row[q], t->virial + 6 * b->row[q]);
+                continue;
+            }
             const nnp_output out = {t->energy + b->row[q],
                                     t->force + 3 * b->row[q],
                                     t->part + 4 * b->halo[q],
@@ -132,11 +126,15 @@ static void batch_evaluate(nnp_trainer* t, const nnp_batch* b)
                                     NULL,
                                     0,
                                     NULL};
-            t->k->evaluate(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], thread_scratch(t), &out);
+            t->k->evaluate(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], nnp_trainer_scratch(t), &out);
         }
 #pragma omp for schedule(dynamic, 1)
         for (int q = 0; q < b->n; ++q) {
             const nnp_frame* const f = t->frames[b->frames[q]];
+            if (f->cache) {
+                nnp_cache_forces(f, t->pair + 3 * b->pair[q], t->force + 3 * b->row[q]);
+                continue;
+            }
             nnp_plan_gather(&f->plan, t->part + 4 * b->halo[q], 4, 3, 0, f->n, t->force + 3 * b->row[q]);
         }
     }
@@ -202,6 +200,22 @@ static void frame_loss(nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss
     }
 }
 
+static void chunk_gradient(const nnp_trainer* t, const nnp_frame* f, int chunk, const nnp_tangent* tangent,
+                           void* acc)
+{
+    if (f->cache) {
+        nnp_cache_gradient(t, f, chunk, nnp_trainer_scratch(t), tangent, acc);
+        return;
+    }
+    const nnp_system s = frame_system(f);
+    t->k->gradient(&t->model, t->packed, &s, &f->plan, chunk, nnp_trainer_scratch(t), tangent, acc);
+}
+
+void nnp_frame_gradient(const nnp_trainer* t, const nnp_frame* f, const nnp_tangent* tangent, void* acc)
+{
+    for (int c = 0; c < f->plan.n_chunks; ++c) chunk_gradient(t, f, c, tangent, acc);
+}
+
 /* The second sweep: contiguous shares of the chunks have an accumulator each; their number does not depend on
  * the threads, so neither does a bit of the sum. */
 static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent* tangents, double* grad)
@@ -224,10 +238,7 @@ static int batch_gradient(nnp_trainer* t, const nnp_batch* b, const nnp_tangent*
             const int end = (int)((int64_t)n_chunks * (v + 1) / n_workers);
             for (int i = (int)((int64_t)n_chunks * v / n_workers); i < end; ++i) {
                 const int q = frame_of_chunk(b, i);
-                const nnp_frame* const f = t->frames[b->frames[q]];
-                const nnp_system s = frame_system(f);
-                t->k->gradient(&t->model, t->packed, &s, &f->plan, i - b->chunk[q], thread_scratch(t),
-                               &tangents[q], acc);
+                chunk_gradient(t, t->frames[b->frames[q]], i - b->chunk[q], &tangents[q], acc);
             }
         }
 #pragma omp for schedule(static)
@@ -258,7 +269,7 @@ int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* lo
 {
     nnp_batch b;
     int status = check_loss(loss);
-    if (!status) status = batch_layout(t, theta, n_batch, frames, grad != NULL, &b);
+    if (!status) status = nnp_batch_layout(t, theta, n_batch, frames, grad != NULL, &b);
     if (status) return status;
     nnp_tangent* const tangents = (nnp_tangent*)nnp_alloc((size_t)n_batch, sizeof(nnp_tangent));
     double* const parts = (double*)nnp_alloc((size_t)n_batch, 3 * sizeof(double));
@@ -276,7 +287,7 @@ int nnp_trainer_gradient(nnp_trainer* t, const double* theta, const nnp_loss* lo
     }
     nnp_free(tangents);
     nnp_free(parts);
-    batch_free(&b);
+    nnp_batch_free(&b);
     return status;
 }
 
@@ -295,7 +306,8 @@ static double random_sign(uint64_t seed, uint64_t frame, uint64_t i)
 }
 
 /* A tangent of random signs, scaled such that its square is on average the loss' curvature in the
- * predictions. */
+ * predictions. Signs of forces go by the caller's numbers of the atoms: the order of the rows does not
+ * matter. */
 static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss,
                            uint64_t seed, nnp_tangent* tangent)
 {
@@ -309,7 +321,10 @@ static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, cons
         tangent->c = sqrt(f->weight * loss->w_energy) / f->n * random_sign(seed, frame, UINT32_MAX);
     if (f->forces) {
         const double each = sqrt(f->weight * loss->w_force / (3.0 * f->n));
-        for (int i = 0; i < 3 * f->n; ++i) lambda[i] = each * random_sign(seed, frame, (uint64_t)i);
+        for (int i = 0; i < f->n; ++i)
+            for (int c = 0; c < 3; ++c)
+                lambda[3 * i + c] =
+                    each * random_sign(seed, frame, 3 * (uint64_t)f->list.order[i] + (uint64_t)c);
         for (int i = f->n; i < f->n_total; ++i)
             memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n],
                    3 * sizeof(double));
@@ -330,7 +345,7 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
 {
     nnp_batch b;
     int status = check_loss(loss);
-    if (!status) status = batch_layout(t, theta, n_batch, frames, 1, &b);
+    if (!status) status = nnp_batch_layout(t, theta, n_batch, frames, 1, &b);
     if (status) return status;
     const int64_t np = t->model.n_parameters;
     const size_t share = (size_t)np * (size_t)t->k->width * (size_t)t->k->real_bytes;
@@ -339,19 +354,17 @@ int nnp_trainer_sketch(nnp_trainer* t, const double* theta, const nnp_loss* loss
 #pragma omp parallel for schedule(dynamic, 1) num_threads(b.threads) if (b.threads > 1 && n_batch > 1)
         for (int q = 0; q < n_batch; ++q) {
             const nnp_frame* const f = t->frames[frames[q]];
-            const nnp_system s = frame_system(f);
             char* const acc = (char*)t->acc + (size_t)omp_get_thread_num() * share;
             double* const row = rows + np * q;
             nnp_tangent tangent;
             sketch_tangent(t, &b, q, loss, seed, &tangent);
             memset(acc, 0, share);
-            for (int c = 0; c < f->plan.n_chunks; ++c)
-                t->k->gradient(&t->model, t->packed, &s, &f->plan, c, thread_scratch(t), &tangent, acc);
+            nnp_frame_gradient(t, f, &tangent, acc);
             memset(row, 0, (size_t)np * sizeof(double));
             t->k->reduce(np, acc, row);
         }
     }
-    batch_free(&b);
+    nnp_batch_free(&b);
     return status;
 }
 
@@ -359,7 +372,7 @@ int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const 
                         double* forces, double* stresses)
 {
     nnp_batch b;
-    const int status = batch_layout(t, theta, n_batch, frames, 0, &b);
+    const int status = nnp_batch_layout(t, theta, n_batch, frames, 0, &b);
     if (status) return status;
     batch_evaluate(t, &b);
     for (int q = 0; q < n_batch; ++q) {
@@ -376,14 +389,14 @@ int nnp_trainer_predict(nnp_trainer* t, const double* theta, int n_batch, const 
         if (f->volume > 0) nnp_virial_to_stress(w, f->volume, stresses + 6 * q);
         for (int c = 0; c < 6; ++c) stresses[6 * q + c] += f->stress0[c];
     }
-    batch_free(&b);
+    nnp_batch_free(&b);
     return NNP_OK;
 }
 
 int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, double* out)
 {
     nnp_batch b;
-    const int status = batch_layout(t, theta, 1, &frame, 0, &b);
+    const int status = nnp_batch_layout(t, theta, 1, &frame, 0, &b);
     if (status) return status;
     const nnp_frame* const f = t->frames[frame];
     const nnp_system s = frame_system(f);
@@ -392,7 +405,7 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
         if (nnp_n_inputs(&t->model, i) > stride) stride = nnp_n_inputs(&t->model, i);
     double* const rows = (double*)nnp_alloc((size_t)f->n * (size_t)stride, sizeof(double));
     if (!rows) {
-        batch_free(&b);
+        nnp_batch_free(&b);
         return nnp_fail(NNP_ERR_MEMORY, "out of memory: fingerprints of %d atoms", f->n);
     }
     memset(rows, 0, (size_t)f->n * (size_t)stride * sizeof(double));
@@ -402,6 +415,6 @@ int nnp_trainer_fingerprints(nnp_trainer* t, const double* theta, int frame, dou
         memcpy(out + (int64_t)f->list.order[i] * stride, rows + (int64_t)i * stride,
                (size_t)stride * sizeof(double));
     nnp_free(rows);
-    batch_free(&b);
+    nnp_batch_free(&b);
     return NNP_OK;
 }

@@ -12,6 +12,7 @@ static void frame_free(nnp_frame* f)
     nnp_plan_clear(&f->plan);
     nnp_free(f->forces);
     nnp_free(f->forces0);
+    nnp_cache_free(f->cache);
     free(f);
 }
 
@@ -54,6 +55,9 @@ void nnp_trainer_free(nnp_trainer* t)
     nnp_free(t->force);
     nnp_free(t->virial);
     nnp_free(t->lambda);
+    nnp_free(t->n_use);
+    nnp_free(t->probe_net);
+    nnp_free(t->pair);
     nnp_model_free((nnp_model*)t->owner);
     free(t);
 }
@@ -93,6 +97,11 @@ int nnp_trainer_reserve(nnp_trainer* t, int64_t rows, int64_t total, int64_t hal
     if (!status) status = nnp_reserve(&t->lambda, &t->cap_lambda, 3 * (size_t)total, sizeof(double));
     if (!status)
         status = nnp_scratch_reserve(&t->scratch, t->k, t->owner, &t->largest, training, t->n_threads);
+    if (!status && t->n_use) {
+        t->scratch.bytes += (nnp_cache_room(t) + 4095) / 4096 * 4096;
+        status =
+            nnp_reserve(&t->scratch.base, &t->scratch.capacity, t->scratch.bytes * (size_t)t->n_threads, 1);
+    }
     return status;
 }
 

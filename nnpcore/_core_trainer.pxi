@@ -23,6 +23,11 @@ cdef extern from "nnpcore.h":
                              const int* frames, double* terms, double* grad) nogil
     int nnp_trainer_sketch(nnp_trainer* trainer, const double* theta, const nnp_loss* loss, int n_batch,
                            const int* frames, uint64_t seed, double* rows) nogil
+    int nnp_trainer_keep(nnp_trainer* trainer, size_t max_bytes, size_t* used) nogil
+    int nnp_trainer_jacobian(nnp_trainer* trainer, const double* theta, int frame, int n_rows, const int* rows,
+                             float* out) nogil
+    int nnp_kalman_step(int n_blocks, const int* edges, float* covariance, int m, const float* h,
+                        const double* residual, double noise, double* step, int n_threads) nogil
     int nnp_rotate(int n, const float* q, const float* x, float* y, int transpose, int n_threads) nogil
     int nnp_trainer_predict(nnp_trainer* trainer, const double* theta, int n_batch, const int* frames,
                             double* energies, double* forces, double* stresses) nogil
@@ -147,6 +152,30 @@ cdef class Trainer:
         check(status)
         return rows
 
+    def keep(self, size_t max_bytes):
+        """Keep symmetry functions and their derivatives of the frames so far, up to max_bytes; bytes that are kept."""
+        cdef int status
+        cdef size_t used = 0
+        with nogil:
+            status = nnp_trainer_keep(self.ptr, max_bytes, &used)
+        check(status)
+        return used
+
+    def jacobian(self, const double[::1] theta not None, int frame, const int[::1] rows not None):
+        """float32 [n_rows, n_parameters]: d prediction/dtheta of a frame of n atoms; row 3 i + c is force c on atom i,
+        3 n the energy, 3 n + 1 .. 3 n + 6 the stress."""
+        cdef int status, n = rows.shape[0]
+        cdef float[:, ::1] h
+        if not 0 <= frame < len(self.sizes):
+            raise IndexError(f"frame {frame} of {len(self.sizes)}")
+        self._check_theta(theta, rows)
+        out = np.empty((n, self.n_parameters), dtype=np.float32)
+        h = out
+        with nogil:
+            status = nnp_trainer_jacobian(self.ptr, &theta[0], frame, n, &rows[0], &h[0, 0])
+        check(status)
+        return out
+
     def predict(self, const double[::1] theta not None, const int[::1] frames not None):
         """(energies [n_batch], forces [sum n,3], stresses [n_batch,6] Voigt) of the frames, one after the other."""
         cdef int status, n = frames.shape[0]
@@ -194,3 +223,22 @@ def rotate(const float[:, ::1] q not None, const float[::1] x not None, bint tra
             status = nnp_rotate(n, &q[0, 0], &x[0], &y[0], transpose, n_threads)
         check(status)
     return out
+
+
+def kalman_step(const int[::1] edges not None, float[::1] covariance not None, const float[:, ::1] h not None,
+                const double[::1] residual not None, double noise, int n_threads=0):
+    """Step [n] of a Kalman filter on residuals [m] with the Jacobian's rows h [m,n]; updates covariance, the blocks
+    [size,size] between edges one after the other. csrc/nnpcore.h."""
+    cdef int m = h.shape[0], n = h.shape[1], n_blocks = edges.shape[0] - 1, status
+    cdef double[::1] s
+    if n_blocks < 1 or edges[0] != 0 or edges[n_blocks] != n or residual.shape[0] != m or m < 1:
+        raise ValueError("edges [n_blocks + 1] from 0 to n, h [m,n] and residual [m] expected")
+    if covariance.shape[0] != sum((int(b) - int(a)) ** 2 for a, b in zip(edges[:-1], edges[1:])):
+        raise ValueError("covariance: the blocks [size,size] between edges expected")
+    step = np.empty(n)
+    s = step
+    with nogil:
+        status = nnp_kalman_step(n_blocks, &edges[0], &covariance[0], m, &h[0, 0], &residual[0], noise, &s[0],
+                                 n_threads)
+    check(status)
+    return step

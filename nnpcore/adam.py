@@ -53,18 +53,24 @@ class Adam:
         return theta - lr * self.scale * self._moments(grad * self.scale, self.step)
 
 
+def turn_on_cpu(blocks, basis, x, transpose=False):
+    """q x, or q^T x, of every block of x, float32 [P]; blocks: slices, basis: q [n,n] of each."""
+    return np.concatenate([rotate(q, x[b], transpose) for b, q in zip(blocks, basis, strict=True)])
+
+
 class EigenAdam(Adam):
     """Adam in the eigenbasis of A, block by block; plain Adam until the first basis is set.
 
-    blocks: slices of theta that cover it, each with a basis of its own. Moments go along when the basis changes: m
-    exactly, v by the squares of the rotation. The steps after the first basis grow over WARMUP.
+    blocks: slices of theta that cover it, each with a basis of its own. turn: turn_on_cpu(), or gpu.train.Turn. Moments
+    go along when the basis changes: m exactly, v by the squares of the rotation. The steps after the first basis grow
+    over WARMUP.
     """
 
     WARMUP = 200
 
-    def __init__(self, n_parameters, blocks, **options):
+    def __init__(self, n_parameters, blocks, turn=turn_on_cpu, **options):
         super().__init__(n_parameters, **options)
-        self.blocks = list(blocks)
+        self.blocks, self.turn = list(blocks), turn
         self.basis = [np.zeros((b.stop - b.start,) * 2, dtype=np.float32) for b in self.blocks]
         self.turned = 0  # step of the first basis; 0: none yet
 
@@ -98,24 +104,29 @@ class EigenAdam(Adam):
         self.step += 1
         age = self.step - self.turned + 1
         g = (grad * self.scale).astype(np.float32)
-        turned = np.concatenate([rotate(q, g[b], True) for b, q in zip(self.blocks, self.basis, strict=True)])
+        turned = self.turn(self.blocks, self.basis, g, True)
         step = self._moments(turned.astype(np.float64), age).astype(np.float32)
-        back = np.concatenate([rotate(q, step[b]) for b, q in zip(self.blocks, self.basis, strict=True)])
+        back = self.turn(self.blocks, self.basis, step)
         return theta - lr * min(1.0, age / self.WARMUP) * self.scale * back
 
 
-def make_optimizer(model, o):
-    """The optimiser of config.Optimizer o for a model. A basis is shared by all parameters of a species, or by the
-    fingerprints and each layer where a species has more than o.basis_block."""
+def make_optimizer(model, o, turn=turn_on_cpu):
+    """The optimiser of config.Optimizer o for a model, kinds adam and eigen; turn: of the device that trains."""
     scale = np.where(model.exponents, o.exponent_scale, 1.0)
     options = {"beta1": o.beta1, "beta2": o.beta2, "eps": o.eps, "scale": scale}
     if o.kind == "adam":
         return Adam(model.n_parameters, **options)
+    return EigenAdam(model.n_parameters, parameter_blocks(model, o.basis_block), turn, **options)
+
+
+def parameter_blocks(model, most):
+    """Slices of theta, in order, that cover it: all parameters of a species, or its fingerprints and each layer where a
+    species has more than `most`, cut further where one of these has."""
     blocks = []
     for symbol in model.species:
         slices = {name: part for name, part in model.slices.items() if name.split(".")[1] == symbol}
         whole = slice(min(p.start for p in slices.values()), max(p.stop for p in slices.values()))
-        if whole.stop - whole.start <= o.basis_block:
+        if whole.stop - whole.start <= most:
             blocks.append(whole)
             continue
         groups = {}
@@ -123,10 +134,10 @@ def make_optimizer(model, o):
             groups.setdefault(name.split(".")[2] if name.startswith("net.") else "msr", []).append(part)
         for parts in groups.values():
             start, stop = parts[0].start, parts[-1].stop
-            pieces = -(-(stop - start) // o.basis_block)
+            pieces = -(-(stop - start) // most)
             edges = np.linspace(start, stop, pieces + 1).astype(int)
             blocks += [slice(int(a), int(b)) for a, b in pairwise(edges)]
-    return EigenAdam(model.n_parameters, blocks, **options)
+    return blocks
 
 
 def clip(grad, max_norm):

@@ -30,7 +30,7 @@ class FolderInUse(RuntimeError):
 
 
 def write_atomic(path, data, keep_previous=False):
-    """Write bytes to path: temporary file in the same folder, fsync, rename, fsync of the folder.
+    """Write bytes, or a list of buffers, to path: temporary file in its folder, fsync, rename, fsync of the folder.
 
     keep_previous: the old file stays as path + ".prev". OSError names the path; the old file is then untouched.
     """
@@ -38,7 +38,7 @@ def write_atomic(path, data, keep_previous=False):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            file.writelines(data if isinstance(data, list) else [data])
             file.flush()
             os.fsync(file.fileno())
         if keep_previous and path.exists():
@@ -83,19 +83,23 @@ def sync_folder(folder):
 
 def pack(arrays, state):
     """Bytes of a checkpoint: arrays {name: float64, float32, int64 or uint8 array}, state a JSON document (no NaN)."""
+    return b"".join(_pieces(arrays, state))
+
+
+def _pieces(arrays, state):
+    """The same as a list of buffers, without a copy of the arrays."""
     header, body, offset = {}, [], 0
     for name, array in arrays.items():
         kind = {"f8": "F64", "f4": "F32", "i8": "I64", "u1": "U8"}[np.asarray(array).dtype.str[1:]]
-        raw = np.ascontiguousarray(array, dtype=DTYPES[kind]).tobytes()
-        header[name] = {"dtype": kind, "shape": list(np.shape(array)), "data_offsets": [offset, offset + len(raw)]}
-        body.append(raw)
-        offset += len(raw)
-    data = b"".join(body)
+        raw = np.ascontiguousarray(array, dtype=DTYPES[kind])
+        header[name] = {"dtype": kind, "shape": list(np.shape(array)), "data_offsets": [offset, offset + raw.nbytes]}
+        body.append(memoryview(raw.reshape(-1).view(np.uint8)))
+        offset += raw.nbytes
     text = json.dumps(state, allow_nan=False, sort_keys=True)
-    document = json.dumps({"checksum": _checksum(header, text, data), "state": text})
+    document = json.dumps({"checksum": _checksum(header, text, body), "state": text})
     head = json.dumps({"__metadata__": {"nnpcore": document}, **header}).encode()
     head += b" " * (-len(head) % 8)
-    return struct.pack("<Q", len(head)) + head + data
+    return [struct.pack("<Q", len(head)) + head, *body]
 
 
 def unpack(data):
@@ -107,7 +111,7 @@ def unpack(data):
         header = json.loads(data[8 : 8 + size].decode("utf-8"))
         body = memoryview(data)[8 + size :]
         document = json.loads(header.pop("__metadata__")["nnpcore"])
-        if _checksum(header, document["state"], body) != document["checksum"]:
+        if _checksum(header, document["state"], [body]) != document["checksum"]:
             raise ValueError("the checksum does not match")
         arrays = {name: _array(body, entry) for name, entry in header.items()}
         return arrays, json.loads(document["state"])
@@ -115,8 +119,12 @@ def unpack(data):
         raise CheckpointError(f"damaged checkpoint: {error}") from error
 
 
-def _checksum(header, text, data):
-    return f"{zlib.crc32(data, zlib.crc32((json.dumps(header, sort_keys=True) + text).encode())):08x}"
+def _checksum(header, text, body):
+    """CRC-32 of header, state and buffers, one after the other."""
+    crc = zlib.crc32((json.dumps(header, sort_keys=True) + text).encode())
+    for data in body:
+        crc = zlib.crc32(data, crc)
+    return f"{crc:08x}"
 
 
 def _array(body, entry):
@@ -140,7 +148,7 @@ def _product(shape):
 
 def save(path, arrays, state):
     """Write a checkpoint; the one before stays as .prev."""
-    write_atomic(path, pack(arrays, state), keep_previous=True)
+    write_atomic(path, _pieces(arrays, state), keep_previous=True)
 
 
 def load(path):

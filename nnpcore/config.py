@@ -88,7 +88,7 @@ class Loss(Section):
 class Optimizer(Section):
     """[optimizer]: see nnpcore/adam.py."""
 
-    kind: Literal["adam", "eigen"] = "eigen"  # eigen: Adam in the eigenbasis of the Gauss-Newton matrix
+    kind: Literal["adam", "eigen", "kalman"] = "eigen"  # eigen: Adam in the eigenbasis of the Gauss-Newton matrix
     lr: Positive | None = None  # 0.001 for eigen, 0.01 for adam
     beta1: Beta = 0.9
     beta2: Beta = 0.99
@@ -98,11 +98,15 @@ class Optimizer(Section):
     first_steps: CountOrZero = 1000  # plain Adam at first_lr before the first basis (eigen)
     first_lr: Positive = 0.01
     basis_steps: Count = 3000  # steps between new bases (eigen)
-    basis_block: Count = 2000  # most parameters that share a basis (eigen)
+    basis_block: Count = 2000  # most parameters that share a basis (eigen) or a covariance (kalman)
+    rows: Count = 96  # force components that an update takes together (kalman)
+    covariance: Positive = 1.0  # of the parameters at the start (kalman)
+    noise: Positive = 0.01  # variance of a force component, (eV/A)^2 (kalman)
+    process: NotNegative = 1e-4  # added to the covariance at each update; falls to 1 % of this (kalman)
 
     def rate(self):
         """lr, or the default of the kind."""
-        return self.lr if self.lr is not None else {"adam": 0.01, "eigen": 0.001}[self.kind]
+        return self.lr if self.lr is not None else {"adam": 0.01}.get(self.kind, 0.001)
 
 
 class Schedule(Section):
@@ -127,8 +131,10 @@ class Train(Section):
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 1
     threads: CountOrZero = 0  # 0: all
     precision: Literal["float64", "float32"] = "float64"
+    device: Literal["cpu", "gpu"] = "cpu"  # gpu: needs CuPy
     validate_every: Count = 1  # epochs
     checkpoint_seconds: NotNegative = 60.0  # 0: after every step
+    cache_memory: NotNegative = 1000.0  # MB for symmetry functions and derivatives that are kept (method bp)
     ema: Beta = 0.0  # decay of the averaged weights that are validated and kept; 0: the weights themselves
 
 
@@ -150,6 +156,8 @@ class TrainConfig(Section):
             raise ConfigError(f"model.rc3 is {self.model.rc3}, expected at most model.rc = {self.model.rc}")
         if (self.model.method == "bp") != (self.model.functions is not None) and self.model.init_from is None:
             raise ConfigError('model.functions: needed for method = "bp", and for no other')
+        if self.optimizer.kind == "kalman" and self.train.device == "gpu":
+            raise ConfigError('optimizer.kind = "kalman" runs on the CPU: expected train.device = "cpu", or another kind')
         if self.schedule.kind == "exponential" and self.schedule.end == 0:
             raise ConfigError("schedule.end is 0, expected a number above 0 for an exponential schedule")
         if not any(end > 0 for w in (self.loss.energy, self.loss.force, self.loss.stress) for end in ends(w)):

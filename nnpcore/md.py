@@ -1,4 +1,4 @@
-"""Molecular dynamics: an MD object over the C loop, and `nnpcore md`, a simulation in a run folder.
+"""Molecular dynamics: an MD object over the C loop, or the GPU's, and `nnpcore md`, a simulation in a run folder.
 
     simulation = nnpcore.md.MD(model, positions, "O", cell, temperature=300, ensemble="bussi", dt=5)
     simulation.run(1000);  simulation.thermo()["temperature"]
@@ -27,6 +27,10 @@ class Diverged(RuntimeError):
     """Positions, energy or forces stopped being finite or reasonable; the state is that before the bad step."""
 
 
+class Extrapolated(RuntimeError):
+    """More atoms than allowed left the range that the model was trained on; the run ended there."""
+
+
 class MD:
     """A system of n atoms under time integration.
 
@@ -35,8 +39,8 @@ class MD:
     (K), or zero where that is None. masses [n] amu: the model's by default. ensemble: "nve", "langevin" (friction,
     1/fs) or "bussi" (tau, fs) at temperature. dt in fs. Random numbers depend on seed, step and atom alone. skin (Å):
     margin of the neighbour list. precision "float64" or "float32". threads: 0 for all. f_max (eV/Å): a larger force is
-    a Diverged. momentum_every: steps between removals of the total momentum, 0 for never.
-    Raises InputError, nnpcore._core.NnpError.
+    a Diverged. momentum_every: steps between removals of the total momentum, 0 for never. device: "cpu", or "gpu" for
+    a CUDA device (docs/gpu.md); then threads means nothing. Raises InputError, nnpcore._core.NnpError.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class MD:
         f_max=1000.0,
         momentum_every=0,
         virial_every=0,
+        device="cpu",
     ):
         positions = validate.check_positions(positions)
         n = len(positions)
@@ -78,27 +83,19 @@ class MD:
         if ensemble != "nve" and temperature is None:
             raise InputError(f"temperature: missing, ensemble {ensemble!r} needs it")
         self._cell = cell
-        self._core = _core.MD(
-            model.core,
-            self.species,
-            positions,
-            velocities,
-            self.masses,
-            cell,
-            self.pbc,
-            threads,
-            PRECISION[precision],
-            skin,
-            ensemble=ensemble,
-            dt=dt,
-            temperature=300.0 if temperature is None else temperature,
-            friction=friction,
-            tau=tau,
-            seed=seed,
-            f_max=f_max,
-            momentum_every=momentum_every,
-            virial_every=virial_every,
-        )
+        options = {
+            "ensemble": ensemble,
+            "dt": dt,
+            "temperature": 300.0 if temperature is None else temperature,
+            "friction": friction,
+            "tau": tau,
+            "seed": seed,
+            "f_max": f_max,
+            "momentum_every": momentum_every,
+            "virial_every": virial_every,
+        }
+        system = (self.species, positions, velocities, self.masses, cell, self.pbc)
+        self._core = _make_core(device, model, system, threads, precision, skin, options)
         if velocities is None and temperature is not None:
             self._core.draw_velocities(temperature)
         self.rdf = None
@@ -233,6 +230,15 @@ class MD:
         return [self.names[s] for s in self.species]
 
 
+def _make_core(device, model, system, threads, precision, skin, options):
+    """The object that holds the state and takes the steps: _core.MD, or its twin on the device."""
+    if device == "cpu":
+        return _core.MD(model.core, *system, threads, PRECISION[precision], skin, **options)
+    from .gpu import backend, md
+
+    return md.MD(backend.get(device), model, *system, precision, skin, **options)
+
+
 def _masses(masses, n):
     masses = np.ascontiguousarray(masses, dtype=np.float64)
     if masses.shape != (n,) or not (masses > 0).all():
@@ -248,7 +254,8 @@ def run(settings, overrides=(), resume=False, dry_run=False, quiet=False):
 
 
 def md_main(config_path, overrides=(), resume=False, dry_run=False):
-    """The verb `nnpcore md`: an exit code. 0 done, 1 error, 2 bad input, 3 diverged, 128 + n stopped by signal n."""
+    """The verb `nnpcore md`: an exit code. 0 done, 1 error, 2 bad input, 3 diverged or outside the training
+    range, 128 + n stopped by signal n."""
     from .checkpoint import CheckpointError, FolderInUse
     from .config import ConfigError
 
@@ -259,6 +266,9 @@ def md_main(config_path, overrides=(), resume=False, dry_run=False):
         return 2
     except Diverged as error:
         print(f"nnpcore md: diverged: {error}", file=sys.stderr)
+        return 3
+    except Extrapolated as error:
+        print(f"nnpcore md: {error}", file=sys.stderr)
         return 3
     except (CheckpointError, FolderInUse, OSError, MemoryError, _core.NnpError) as error:
         print(f"nnpcore md: {error}", file=sys.stderr)

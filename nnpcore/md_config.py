@@ -45,8 +45,12 @@ class Dynamics(Section):
     skin: Positive = 1.0  # A
     precision: Literal["float64", "float32"] = "float64"
     threads: CountOrZero = 0  # 0: all
+    device: Literal["cpu", "gpu"] = "cpu"
     f_max: Positive = 1000.0  # eV/A
     momentum_every: CountOrZero = 0  # steps between removals of the total momentum
+    outside_max: CountOrZero | None = None  # more atoms outside the model's training range than this are an event
+    on_outside: Literal["stop", "warn"] = "stop"  # end the run there (exit code 3), or only say so and keep the frames
+    outside_every: Count = 10  # steps between two looks; the event is then found to the step
 
 
 class Output(Section):
@@ -96,7 +100,8 @@ class MDConfig(Section):
 
 # keys that a resumed run may change: they do not touch the path of the atoms, nor what the files hold
 FREE = {
-    "md": ("steps", "threads"),
+    # a device changes rounding, as compilers do
+    "md": ("steps", "threads", "device", "outside_max", "on_outside", "outside_every"),
     "output": ("folder", "checkpoint_seconds"),
     "model": ("file",),
     "structure": ("file",),

@@ -1,6 +1,7 @@
 """A simulation in a run folder.
 
-Run folder: config.resolved.toml md.log thermo.csv traj.xyz rdf.csv restart.ckpt; after a blow-up diverged.ckpt.
+Run folder: config.resolved.toml md.log thermo.csv traj.xyz rdf.csv restart.ckpt; after a blow-up diverged.ckpt, after
+atoms left the training range (md.outside_max) outside.xyz.
 
 A checkpoint holds the state to the last bit, with the positions that the neighbour list was built at, and the lengths
 of the files that grow. A run that is resumed cuts them there and goes on: whenever it was killed, and however often,
@@ -21,8 +22,9 @@ import numpy as np
 
 from . import checkpoint, config, md_start
 from .config import ConfigError
-from .md import MD, Diverged
+from .md import MD, Diverged, Extrapolated
 from .md_config import FREE, MDConfig
+from .md_outside import Watch
 from .progress import Progress
 from .sample import PairDistribution
 from .units import GPA
@@ -202,12 +204,12 @@ class _Run:
     def __init__(self, settings, model, structure, folder, quiet):
         self.settings, self.model, self.folder = settings, model, folder
         self.path, self.signal, self.files, self.reported = folder / "restart.ckpt", None, {}, -1e300
-        self.most_outside = 0  # atoms outside their training range, most of any step reported
         self.identity = {"config": _fixed(settings), "model": f"{zlib.crc32(model.to_bytes()):08x}"}
         arrays, document = (None, None) if structure else self._load()
         self.md = self._make(structure, arrays, document)
         self.writer = self._writer()
         self._open(document)
+        self.watch = Watch(self.md, self.model, settings.md, folder / "outside.xyz", document)
         self.progress = Progress(settings.md.steps, "step", folder / "md.log", quiet, done=self.md.step)
         if structure:
             checkpoint.write_atomic(folder / "config.resolved.toml", config.dumps(settings).encode())
@@ -229,7 +231,7 @@ class _Run:
     def _make(self, structure, arrays, document):
         m = self.settings.md
         options = {k: getattr(m, k) for k in ("ensemble", "dt", "temperature", "friction", "tau", "seed", "skin")}
-        options |= {k: getattr(m, k) for k in ("precision", "threads", "f_max", "momentum_every")}
+        options |= {k: getattr(m, k) for k in ("precision", "threads", "device", "f_max", "momentum_every")}
         options["virial_every"] = self.settings.output.thermo
         if structure:
             return self._start(structure, options)
@@ -282,10 +284,12 @@ class _Run:
         md, last = self.md, self.settings.md.steps
         saved, chunk = time.monotonic(), 1
         with self._signals():
+            self._watch()
             while md.step < last and self.signal is None:
                 before, began = md.step, time.monotonic()
                 try:
                     md.run(min(self._next_event(), last, before + chunk) - before)
+                    self._watch()
                 except Diverged as error:
                     self._keep_diverged(error)
                     raise
@@ -307,7 +311,8 @@ class _Run:
     def _next_event(self):
         """The first step past this one at which something is written."""
         step, o = self.md.step, self.settings.output
-        events = [(step // every + 1) * every for every in (o.thermo, o.trajectory) if every]
+        looks = self.settings.md.outside_every if self.watch.limit is not None else 0
+        events = [(step // every + 1) * every for every in (o.thermo, o.trajectory, looks) if every]
         return min(events, default=self.settings.md.steps)
 
     def _write(self):
@@ -320,19 +325,20 @@ class _Run:
         if not any(due.values()):
             return
         t = md.thermo(stress=bool(due["thermo.csv"]))
-        self._report_outside(step)
         if due["thermo.csv"]:
             self.files["thermo.csv"].write(thermo_row(t))
         if due["traj.xyz"]:
             self.files["traj.xyz"].write(self.writer.frame(md.state, t))
 
-    def _report_outside(self, step):
-        """A line whenever more atoms than ever before are outside the range that the model was trained on."""
-        atoms, functions = self.md.outside
-        if atoms > self.most_outside:
-            self.most_outside = atoms
-            text = f"step {step}: {atoms} of {len(self.md)} atoms have symmetry functions outside their training range"
-            self.progress.line(f"{text} ({functions} in all)")
+    def _watch(self):
+        """Look whether too many atoms are outside the training range; a first time that ends the run leaves files that
+        are whole up to there."""
+        try:
+            self.watch.look(self.progress.line)
+        except Extrapolated:
+            self._write()
+            self._save()
+            raise
 
     def _report(self):
         step = self.md.step
@@ -350,7 +356,7 @@ class _Run:
         arrays = {key: state[key] for key in ("x", "v", "x_list", "cell")}
         arrays |= {"species": md.species.astype(np.int64), "masses": md.masses, "pbc": md.pbc.astype(np.int64)}
         document = {"kind": "md", "step": state["step"], "heat": state["heat"], "has_cell": md.cell is not None}
-        document["identity"] = self.identity
+        document |= {"identity": self.identity, "outside": self.watch.event}
         if md.rdf:
             more, document["rdf"] = md.rdf.state()
             arrays |= more

@@ -45,7 +45,7 @@ def train(settings, overrides=(), resume=False, dry_run=False, callback=None, qu
         print(describe(settings, sets, model))
         return None
     with checkpoint.FolderLock(folder) as lock:
-        if not resume and (folder / "last.ckpt").exists():
+        if not resume and any(p.exists() for p in (folder / "last.ckpt", checkpoint.previous(folder / "last.ckpt"))):
             raise config.ConfigError(
                 f"{folder}: holds a run; --resume goes on with it, train.folder names another place"
             )

@@ -2,8 +2,9 @@
 
     result = Training(model, frames, valid, settings).run(callback)     # in memory: nothing is written
 
-The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient); the bound on the exponents,
-R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added here.
+The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient), or the same from the GPU
+(nnpcore/gpu/train.py); the bound on the exponents, R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added
+here.
 """
 
 import contextlib
@@ -12,120 +13,50 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from . import checkpoint, config, data, initial, schedule
-from .adam import clip, make_optimizer
-from .evaluate import COLUMNS, Labels, loss_terms, strict_json, summary
+from . import checkpoint, config, data, initial, kalman, schedule
+from .adam import clip, make_optimizer, turn_on_cpu
+from .evaluate import Labels, loss_terms, strict_json, summary
 from .progress import Progress
-
-TERMS = ("loss[1]", "loss_energy[1]", "loss_force[1]", "loss_stress[1]")
-HEADER = (
-    "epoch[1]",
-    "step[1]",
-    "learning_rate[1]",
-    *(f"train_{name}" for name in TERMS),
-    "bound[1]",
-    *(f"valid_{name}" for name in TERMS),
-    *(f"valid_{name}" for name in COLUMNS),
-    "best[1]",
+from .training_state import (
+    EXPONENT_LIMIT,
+    FREE,
+    HEADER,
+    WEIGHT_LIMIT,
+    Diverged,
+    Result,
+    State,
+    bound_penalty,
+    changed,
+    read_metrics,
 )
+
 PREDICT_CHUNK = 32  # frames predicted between two looks at signals
-# settings that may differ between a run and its resumption: they do not touch the path of the weights
-# (the data are compared by content, the model is in the checkpoint)
-FREE = {
-    "data": ("train", "valid", "test"),
-    "model": ("init_from",),
-    "train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds"),
-}
 
 
-class Diverged(RuntimeError):
-    """The loss or its gradient stopped being finite; the last checkpoint and best.nnp are from before."""
+def make_trainer(model, threads, precision, device="cpu"):
+    """What has the loss and its gradient for a model, whose architecture, E0 and baseline it takes: the C core's
+    trainer, or gpu.train.Trainer, which has its interface."""
+    if device == "gpu":
+        from .gpu.train import Trainer
 
-
-@dataclass
-class Result:
-    """What a run leaves: the best model, its score and epoch, metrics rows, and why it stopped.
-
-    stopped: "epochs", "seconds", "callback" or "signal"; signal: its number, or None.
-    """
-
-    model: object
-    score: float
-    epoch: float
-    history: list = field(default_factory=list)
-    stopped: str = "epochs"
-    signal: int | None = None
-
-
-@dataclass
-class State:
-    """Everything that decides how a run goes on; what a checkpoint holds."""
-
-    theta: np.ndarray  # [P]
-    optimizer: object  # adam.Adam or EigenAdam
-    average: np.ndarray  # [P] moving average of theta (theta itself while train.ema is 0)
-    best: np.ndarray  # [P]
-    order: np.ndarray  # [n_train] of the epoch that runs
-    sums: np.ndarray  # [5] loss terms and bound, summed over the frames of this epoch
-    epoch: int = 0
-    batch: int = 0
-    best_score: float = float("inf")
-    best_epoch: float = 0.0
-    metrics_bytes: int = 0
-    elapsed: float = 0.0
-
-    COUNTERS = ("epoch", "batch", "best_epoch", "metrics_bytes")
-
-    def arrays(self):
-        """{name: array} for the checkpoint."""
-        names = ("theta", "average", "best", "order", "sums")
-        score = {"best_score": np.array([self.best_score])}
-        return {**{n: getattr(self, n) for n in names}, **self.optimizer.arrays(), **score}
-
-    def counters(self):
-        """{name: number} for the checkpoint."""
-        return {**{n: getattr(self, n) for n in self.COUNTERS}, **self.optimizer.counters()}
-
-    def restore(self, arrays, counters):
-        """Take the state of a checkpoint; CheckpointError where sizes differ."""
-        for name, now in self.arrays().items():
-            if name not in arrays or arrays[name].shape != now.shape:
-                raise checkpoint.CheckpointError(f"{name} is missing or of another size than the model or the data")
-        self.theta, self.average, self.best = arrays["theta"], arrays["average"], arrays["best"]
-        self.order, self.sums, self.best_score = arrays["order"], arrays["sums"], float(arrays["best_score"][0])
-        self.optimizer.restore(arrays, counters)
-        for name in self.COUNTERS:
-            setattr(self, name, counters[name])
-        self.elapsed = counters.get("elapsed", 0.0)
-
-
-def make_trainer(model, threads, precision):
-    """The C core's trainer for a model: architecture, E0 and baseline are the model's."""
+        return Trainer(model, precision)
     from ._core import Trainer
 
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
 
 
-EXPONENT_LIMIT = 25.0
-"""|a|, |b|, |beta|, |alpha| stay within it: a + b + beta < 80, which float32 holds (csrc/engine.c). What the loss does
-not feel may wander there; nothing pulls it back from below."""
+def make_turn(device):
+    """What turns vectors into an optimiser's basis on a device (adam.EigenAdam)."""
+    if device == "gpu":
+        from .gpu.train import Turn
 
-
-WEIGHT_LIMIT = 1e9
-"""Weights of a network that learns are of the order of 1: far beyond, tanh has saturated and hides a runaway loss."""
-
-
-def bound_penalty(theta, exponents, bound, weight):
-    """(R, dR/dtheta [P]) of R = weight sum max(0, phi - bound)^2 over the exponents phi; exponents is a mask [P]."""
-    excess = np.where(exponents, np.maximum(theta - bound, 0.0), 0.0)
-    with np.errstate(over="ignore"):  # the caller finds an infinite one out
-        return weight * float(excess @ excess), 2.0 * weight * excess
+        return Turn()
+    return turn_on_cpu
 
 
 class Training:
@@ -157,7 +88,7 @@ class Training:
         theta = np.array(model.theta, dtype=np.float64)
         self.state = State(
             theta=theta,
-            optimizer=make_optimizer(model, settings.optimizer),
+            optimizer=self._optimizer(model),
             average=theta.copy(),
             best=theta.copy(),
             order=self._shuffled(0),
@@ -167,6 +98,12 @@ class Training:
         self.folder = None if folder is None else Path(folder)
         self.lock = checkpoint.FolderLock(folder) if folder is not None and lock is None else lock
 
+    def _optimizer(self, model):
+        o, settings = self.config.optimizer, self.config.train
+        if o.kind == "kalman":
+            return kalman.Kalman(model, o, settings.threads)
+        return make_optimizer(model, o, make_turn(settings.device))
+
     def __enter__(self):
         return self
 
@@ -175,7 +112,7 @@ class Training:
 
     def _fill_trainer(self, valid_frames):
         settings = self.config.train
-        self.trainer = make_trainer(self.model, settings.threads, settings.precision)
+        self.trainer = make_trainer(self.model, settings.threads, settings.precision, settings.device)
         for frame in self.train_frames + valid_frames:
             initial.add_frame(self.trainer, self.model, frame)
 
@@ -183,7 +120,7 @@ class Training:
         """Starting values that suit the training frames, for a new model: nnpcore/initial.py."""
         settings = self.config.train
 
-        def empty(model):
+        def empty(model):  # on the CPU always: equal candidates are told apart by their last bits
             return make_trainer(model, settings.threads, settings.precision)
 
         self.model = initial.initialise(self.model, self.train_frames, settings.seed, empty)
@@ -209,6 +146,8 @@ class Training:
         self.began = time.monotonic() - s.elapsed
         total, unit = (settings.epochs, "epoch") if settings.epochs else (settings.max_seconds, "s")
         log_path = self.folder and self.folder / "train.log"
+        if self.model.method == "bp" and settings.device == "cpu":  # fixed functions: computed once
+            self.trainer.keep(int(settings.cache_memory * 1e6))
         self.progress = Progress(total, unit, log_path, self.quiet, done=self._done())
         try:
             with self._signals():
@@ -238,18 +177,12 @@ class Training:
         return stopped
 
     def _step(self):
-        """One batch: gradient, bound, Adam."""
+        """One batch: gradient, bound, Adam; or the Kalman filter's updates."""
         s, c = self.state, self.config
-        epoch, progress = self._position()
+        _, progress = self._position()
         chosen = s.order[s.batch * c.train.batch : (s.batch + 1) * c.train.batch].astype(np.int32)
-        self._turn(progress)
-        terms, grad = self._gradient(chosen, self._loss(progress))
-        penalty, dpenalty = bound_penalty(s.theta, self.exponents, c.loss.bound, c.loss.bound_weight)
-        grad = grad + dpenalty
-        self.lr = self._rate() * schedule.factor(c.schedule, epoch, progress, c.train.epochs)
-        if not (np.isfinite(terms).all() and np.isfinite(grad).all()):
-            self._diverged(chosen, f"loss {terms[0]}")
-        theta = s.optimizer.update(s.theta, clip(grad, c.optimizer.clip), self.lr)
+        propose = self._kalman if c.optimizer.kind == "kalman" else self._descend
+        theta, terms, penalty = propose(chosen, progress)
         largest = np.abs(theta[~self.exponents]).max(initial=0.0)
         if not largest < WEIGHT_LIMIT:
             s.optimizer.step -= 1  # not taken
@@ -263,6 +196,39 @@ class Training:
             s.average = s.theta
         s.sums = s.sums + np.append(terms, penalty) * len(chosen)
         s.batch += 1
+
+    def _descend(self, chosen, progress):
+        """(theta after a step of Adam, loss terms, bound) of a batch."""
+        s, c = self.state, self.config
+        self._turn(progress)
+        terms, grad = self._gradient(chosen, self._loss(progress))
+        penalty, dpenalty = bound_penalty(s.theta, self.exponents, c.loss.bound, c.loss.bound_weight)
+        grad = grad + dpenalty
+        self.lr = self._rate() * schedule.factor(c.schedule, self._position()[0], progress, c.train.epochs)
+        if not (np.isfinite(terms).all() and np.isfinite(grad).all()):
+            self._diverged(chosen, f"loss {terms[0]}")
+        return s.optimizer.update(s.theta, clip(grad, c.optimizer.clip), self.lr), terms, penalty
+
+    def _kalman(self, chosen, progress):
+        """(theta after the filter has seen every frame of a batch, loss terms before, bound)."""
+        s, c = self.state, self.config
+        loss, self.lr = self._loss(progress), 1.0
+        terms, _ = self.trainer.gradient(s.theta, chosen, with_gradient=False, **loss)
+        penalty, _ = bound_penalty(s.theta, self.exponents, c.loss.bound, c.loss.bound_weight)
+        generator = np.random.Generator(np.random.Philox(key=[c.train.seed, 2**61 + s.optimizer.step]))
+        try:
+            theta = s.theta
+            for i in chosen:
+                frame = self.train_frames[i]
+                theta = s.optimizer.learn(self.trainer, theta, int(i), frame, loss, generator, progress)
+        except RuntimeError as error:
+            if getattr(error, "code", None) == 8:  # NNP_ERR_DIVERGED
+                self._diverged(chosen, str(error))
+            raise
+        if not (np.isfinite(terms).all() and np.isfinite(theta).all()):
+            self._diverged(chosen, f"loss {terms[0]}")
+        s.optimizer.step += 1
+        return theta, terms, penalty
 
     def _rate(self):
         """Learning rate before the schedule's factor; plain Adam has its own until the first basis."""
@@ -465,9 +431,9 @@ class Training:
             raise checkpoint.CheckpointError(f"{path}: not a training checkpoint of schema 1")
         if state["data"] != self.hash:
             raise config.ConfigError(f"{path}: the training or validation data are not those the run began with")
-        changed = _changed(state["config"], msgspec.to_builtins(self._settings()))
-        if changed:
-            raise config.ConfigError(f"{path}: cannot resume with another {', '.join(changed)}")
+        different = changed(state["config"], msgspec.to_builtins(self._settings()))
+        if different:
+            raise config.ConfigError(f"{path}: cannot resume with another {', '.join(different)}")
         if bytes(arrays["model"]) != self.model.to_bytes():
             self.model = type(self.model).from_bytes(bytes(arrays["model"]))
             self._fill_trainer(self.valid_frames if self.separate_validation else [])
@@ -519,17 +485,3 @@ class Training:
         text = "  ".join(parts) + ("  *" if row["best[1]"] else "")
         self.progress.line(f"{text}  {self.progress.eta(self._done())}".rstrip(), always=False)
         self.progress.update(self._done(), text)
-
-
-def _changed(old, new):
-    """['loss.energy', ...]: where two nested dicts differ."""
-    keys = sorted(set(old) | set(new))
-    pairs = [(k, old.get(k) or {}, new.get(k) or {}) for k in keys]
-    return [f"{k}.{n}" for k, a, b in pairs for n in sorted(set(a) | set(b)) if a.get(n) != b.get(n)]
-
-
-def read_metrics(path):
-    """Rows of a metrics.csv as [{column: float}]."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    head = lines[0].split(",") if lines else []
-    return [dict(zip(head, map(float, line.split(",")), strict=True)) for line in lines[1:]]

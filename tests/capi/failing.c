@@ -263,8 +263,31 @@ static double training(void)
     AGAIN(nnp_trainer_predict(t, theta, 2, frames, e, NULL, NULL));
     AGAIN(nnp_trainer_fingerprints(t, theta, 0, inputs));
     out += sum(grad[1], (size_t)n) + sum(e, 2) + sum(inputs, SMALL);
+    size_t kept = 0;
+    AGAIN(nnp_trainer_keep(t, 1u << 30, &kept));
+    AGAIN(nnp_trainer_gradient(t, theta, &loss, 2, frames, terms, grad[0]));
+    out += terms[0] + (double)kept;
+    const int rows[3] = {4, 3 * SMALL, 3 * SMALL + 2};
+    static float jacobian[3][5000];
+    AGAIN(nnp_trainer_jacobian(t, theta, 0, 3, rows, jacobian[0]));
+    for (int64_t i = 0; i < 3 * n; ++i) out += (double)jacobian[0][i];
     nnp_trainer_free(t);
     return out;
+}
+
+static double filtering(void)
+{
+    enum { SIZE = 40 };
+    const int edges[3] = {0, 15, SIZE};
+    static float covariance[15 * 15 + 25 * 25], h[2][SIZE];
+    const double residual[2] = {0.5, -1};
+    double step[SIZE];
+    for (int b = 0, at = 0; b < 2; at += 15 * 15, ++b)
+        for (int i = 0, n = b ? 25 : 15; i < n; ++i)
+            for (int j = 0; j < n; ++j) covariance[at + n * i + j] = i == j;
+    for (int i = 0; i < SIZE; ++i) h[0][i] = (float)(i % 7), h[1][i] = (float)(i % 3);
+    AGAIN(nnp_kalman_step(2, edges, covariance, 2, h[0], residual, 0.1, step, 1));
+    return sum(step, SIZE) + (double)covariance[3];
 }
 
 static void every_allocation(const char* name, double (*scenario)(void))
@@ -299,6 +322,7 @@ int main(int argc, char** argv)
     every_allocation("neighbours", neighbours);
     every_allocation("dynamics", dynamics);
     every_allocation("training", training);
+    every_allocation("filtering", filtering);
     nnp_model_free(model);
     CHECK(live == 0 && in_parallel == 0);
     return 0;

@@ -361,6 +361,12 @@ static void nulls(const nnp_model* a)
     FAILS(nnp_md_new(a, NULL, NULL, NULL, NULL), NNP_ERR_ARGUMENT);
     FAILS(nnp_trainer_new(NULL, NULL, &t), NNP_ERR_ARGUMENT);
     FAILS(nnp_trainer_new(a, NULL, NULL), NNP_ERR_ARGUMENT);
+    size_t kept = 1;
+    float one[1] = {1};
+    const int edges[2] = {0, 1};
+    FAILS(nnp_trainer_keep(NULL, 1, &kept), NNP_ERR_ARGUMENT);
+    FAILS(nnp_trainer_jacobian(NULL, NULL, 0, 1, edges, one), NNP_ERR_ARGUMENT);
+    FAILS(nnp_kalman_step(1, edges, one, 1, one, NULL, 1, NULL, 1), NNP_ERR_ARGUMENT);
     FAILS(nnp_neighbor_list_new(N, x[0], cell, NULL, 3, 1, NULL), NNP_ERR_ARGUMENT);
     FAILS(nnp_rdf_new(1, 3, 3, NULL), NNP_ERR_ARGUMENT);
     CHECK(!m && !md && !t && !list && !rdf);

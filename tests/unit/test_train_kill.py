@@ -16,7 +16,11 @@ from nnpcore.training import Training
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-OPTIMIZERS = {"adam": {"kind": "adam"}, "eigen": {"kind": "eigen", "first_steps": 3, "basis_steps": 5}}
+OPTIMIZERS = {
+    "adam": {"kind": "adam"},
+    "eigen": {"kind": "eigen", "first_steps": 3, "basis_steps": 5},
+    "kalman": {"kind": "kalman"},
+}
 SETTINGS = {
     "train": {"epochs": 6, "batch": 3, "threads": 1, "checkpoint_seconds": 0.0, "ema": 0.9},
     "loss": {"energy": [1.0, 2.0], "stress": 0.5},
