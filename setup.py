@@ -155,11 +155,11 @@ core = Extension(
 )
 
 setup(
-    packages=["nnpcore", "nnpcore.csrc"],
+    packages=["nnpcore", "nnpcore.csrc", "nnpcore.gpu"],
     package_dir={"nnpcore.csrc": "csrc"},
     package_data={
-        "nnpcore": ["bench_peak.c", "mw_msr.nnp"],
-        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu", "hosts/*", "lammps/*"],
+        "nnpcore": ["bench_*.c", "mw_msr.nnp"],
+        "nnpcore.csrc": ["*.h", "*.c", "math/*.h", "cuda/*.cu*", "hosts/*", "lammps/*"],
     },
     ext_modules=cythonize([core], compiler_directives={"language_level": 3}),
     cmdclass={"build_ext": BuildExt},

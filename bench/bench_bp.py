@@ -1,12 +1,15 @@
 """Behler-Parrinello models timed in MD: one line of JSON per system, precision and number of threads.
 
-    python bench/bench_bp.py [--system water --system narrow ...] [--threads 1] [--steps 10] [--runs 3]
+    python bench/bench_bp.py [--system water --system narrow ...] [--threads 1] [--steps 10] [--runs 3] [--repeat 1]
 
-Systems: "water", n2p2's RPBE-D3 potential (27 + 30 functions, 6.35 A; needs NNPCORE_SHARED/golden/n2p2/H2O_RPBE-D3);
+Systems: "water", n2p2's RPBE-D3 potential (27 + 30 functions, 6.35 A), "cu2s", its Cu2S potential (72 + 66, 6 A; both
+need NNPCORE_SHARED/golden/n2p2);
 "narrow", the 27 narrow functions of mlearn's silicon network (24-24, 5.5 A); "wide", 8 radial and 40 wide functions
 with zeta = 1 .. 4 (40-40, 6 A) on silicon; "wide16", the same with zeta = 1, 2, 4, 16. Weights are random: the time
 does not depend on them. Times are medians, in microseconds an atom: energy and forces with a list at hand, and a
-velocity Verlet step of 0.5 fs at 300 K with rebuilds.
+velocity Verlet step of 0.5 fs at 300 K with rebuilds. Memory is the growth of the resident set by the MD object and its
+steps, in bytes an atom: one system and precision a process, 10^5 atoms (--repeat, as often along each axis) show it;
+small systems show the scratch of a thread, later ones what earlier ones left.
 """
 
 import argparse
@@ -17,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnpcore import Model, _core, md, structures
+from nnpcore import Model, _core, md, n2p2, structures
+from nnpcore.bench import resident
 
 BOHR = 0.529177210903
 
@@ -61,13 +65,15 @@ def water(folder):
     return Model.bp(["H", "O"], functions, hidden=(25, 25))
 
 
-def water_box(folder, repeat=2):
-    """(positions, species, cell) of the golden structure, repeated."""
-    z = np.load(folder / "golden.npz")
-    cell, x = z["s0_cell"] * BOHR, z["s0_pos"] * BOHR
-    species = (z["s0_Z"] == 8).astype(np.int32)
+def repeated(x, species, cell, repeat):
     shifts = np.array([(a, b, c) for a in range(repeat) for b in range(repeat) for c in range(repeat)]) @ cell
     return np.concatenate([x + s for s in shifts]), np.tile(species, len(shifts)), repeat * cell
+
+
+def golden_box(folder, heavy, length=1.0):
+    """(positions, species, cell) of the golden structure, 2 x 2 x 2 times; species 1 is the element heavy."""
+    z = np.load(folder / "golden.npz")
+    return repeated(z["s0_pos"] * length, (z["s0_Z"] == heavy).astype(np.int32), z["s0_cell"] * length, 2)
 
 
 def silicon(n=10):
@@ -84,9 +90,11 @@ def small_weights(model, rng):
 
 
 def systems(names):
-    folder = Path(os.environ.get("NNPCORE_SHARED", "../shared"), "golden/n2p2/H2O_RPBE-D3")
+    golden = Path(os.environ.get("NNPCORE_SHARED", "../shared"), "golden/n2p2")
+    h2o, cu2s = golden / "H2O_RPBE-D3", golden / "Cu2S_PBE"
     made = {
-        "water": lambda: (water(folder), water_box(folder)),
+        "water": lambda: (water(h2o), golden_box(h2o, 8, BOHR)),
+        "cu2s": lambda: (n2p2.load(cu2s, units="eV/A"), golden_box(cu2s, 29)),
         "narrow": lambda: (narrow(), silicon()),
         "wide": lambda: (wide((1, 2, 3, 4)), silicon()),
         "wide16": lambda: (wide((1, 2, 4, 16)), silicon()),
@@ -106,35 +114,35 @@ def median_seconds(task, runs):
     return float(np.median(times))
 
 
+def measure(model, system, precision, args):
+    x, species, cell = system
+    n = len(x)
+    before = resident()
+    run = md.MD(model, *system, temperature=300, dt=0.5, precision=precision, threads=args.threads, skin=args.skin)
+    step = median_seconds(lambda: run.run(args.steps), args.runs) / args.steps
+    memory = None if before is None else round((resident() - before) / n)
+    work = _core.Workspace(model.core, args.threads, int(precision == "float32"), args.skin)
+    pbc = np.ones(3, dtype=np.intc)
+    seconds = median_seconds(lambda: work.compute(species, x, cell, pbc, True, False), args.runs)
+    figures = {"compute[us/atom]": seconds / n * 1e6, "step[us/atom]": step / n * 1e6}
+    return {"atoms": n, **{k: round(v, 3) for k, v in figures.items()}, "memory[B/atom]": memory}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--system", action="append", choices=["water", "narrow", "wide", "wide16"])
+    parser.add_argument("--system", action="append", choices=["water", "cu2s", "narrow", "wide", "wide16"])
     parser.add_argument("--precision", action="append", choices=["float64", "float32"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--skin", type=float, default=1.0)
     args = parser.parse_args()
-    for name, model, (x, species, cell) in systems(args.system):
+    for name, model, box in systems(args.system):
         for precision in args.precision or ("float64", "float32"):
-            work = _core.Workspace(model.core, args.threads, int(precision == "float32"), args.skin)
-            pbc = np.ones(3, dtype=np.intc)
-            seconds = median_seconds(lambda: work.compute(species, x, cell, pbc, True, False), args.runs)  # noqa: B023
-            run = md.MD(
-                model,
-                x,
-                species,
-                cell,
-                temperature=300,
-                dt=0.5,
-                precision=precision,
-                threads=args.threads,
-                skin=args.skin,
-            )
-            step = median_seconds(lambda: run.run(args.steps), args.runs) / args.steps  # noqa: B023
-            figures = {"compute[us/atom]": seconds / len(x) * 1e6, "step[us/atom]": step / len(x) * 1e6}
-            head = {"system": name, "precision": precision, "threads": args.threads, "atoms": len(x)}
-            print(json.dumps({**head, **{k: round(v, 3) for k, v in figures.items()}}), flush=True)
+            figures = measure(model, repeated(*box, args.repeat), precision, args)
+            head = {"system": name, "precision": precision, "threads": args.threads}
+            print(json.dumps({**head, **figures}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 /* bench_core.c - the core timed from C, as a host sees it: one JSON object on standard output.
  *
- *   cc -O3 -fopenmp -Icsrc bench/bench_core.c csrc/[a-z]*.c -lm -o bench_core
+ *   W=-Wl,--wrap=nnp_get_kernels,--wrap=nnp_plan_gather,--wrap=nnp_plan_build
+ *   W=$W,--wrap=nnp_neigh_build,--wrap=nnp_neigh_refresh_sorted
+ *   cc -O3 -fopenmp -Icsrc $W bench/bench_core.c csrc/[a-z]*.c -lm -o bench_core
  *   ./bench_core nnpcore/mw_msr.nnp [molecules [threads [runs]]]          (8000, 1, 5)
  *
- * Liquid mW water: ice Ic at 0.9978 g/cm3, melted at 1500 K and brought to 298 K with the model itself. Timed
- * are a fresh neighbour list, energy and forces with a list at hand, and a step of NVE dynamics of 5 fs,
- * rebuilds included; medians over the runs, in microseconds an atom, beside the fused multiply-add peak of as
- * many threads.
+ * Any model of one species "O"; liquid mW water: ice Ic at 0.9978 g/cm3, melted at 1500 K and brought to 298
+ * K with the model itself. Timed are a fresh neighbour list, energy and forces with a list at hand, the
+ * gradient of the force loss (a network, up to 20,000 molecules), and a step of NVE dynamics of 5 fs,
+ * rebuilds included, with its parts (nnpcore/bench_step.c); medians over the runs, in microseconds an atom,
+ * beside the peaks of as many threads.
  */
-#include "../nnpcore/bench_peak.c"
+#include "../nnpcore/bench_step.c"
 #include <nnpcore.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
-enum { STEPS = 20, MAX_RUNS = 101 };
+enum { STEPS = 20, MAX_RUNS = 101, LARGEST_FRAME = 20000 };
 
 typedef struct liquid {
     int n;
@@ -149,6 +151,43 @@ static double time_md(const nnp_model* model, const liquid* s, int threads, int 
     return median(t, runs) / s->n / STEPS * 1e6;
 }
 
+static double time_gradient(const nnp_model* model, const liquid* s, int threads, int precision, int runs)
+{
+    double t[MAX_RUNS], terms[4];
+    const size_t count = (size_t)nnp_model_n_parameters(model);
+    double *const f = room((size_t)s->n * 3, sizeof(double)), *const grad = room(count, sizeof(double));
+    const nnp_labels labels = {NULL, f, NULL, 1};
+    const nnp_loss loss = {sizeof loss, NNP_LOSS_SQUARE, 1, 1, 0, 1, 1, 1};
+    const int frame = 0;
+    nnp_options options;
+    nnp_trainer* trainer;
+    nnp_default_options(&options);
+    options.n_threads = threads, options.precision = precision;
+    must(nnp_trainer_new(model, &options, &trainer));
+    must(nnp_trainer_add(trainer, s->n, s->species, s->x, s->cell, NULL, &labels));
+    for (int k = -1; k < runs; k++) {
+        const double begin = seconds_now();
+        must(nnp_trainer_gradient(trainer, model->theta, &loss, 1, &frame, terms, grad));
+        if (k >= 0) t[k] = seconds_now() - begin;
+    }
+    nnp_trainer_free(trainer);
+    free(f);
+    free(grad);
+    return median(t, runs) / s->n * 1e6;
+}
+
+static void print_split(const nnp_model* model, const liquid* s, int threads, int precision)
+{
+    nnp_bench_split p;
+    const nnp_md_system system = {s->n, s->species, s->x, s->v, NULL, s->cell, NULL};
+    must(nnp_bench_step(model, &system, precision, threads, 5, STEPS, &p));
+    printf("\"md_split_us\": {\"step\": %.4f, \"forces\": %.4f, \"gather\": %.4f, \"refresh\": %.4f, ",
+           p.step, p.forces, p.gather, p.refresh);
+    printf("\"list\": %.4f, \"plan\": %.4f, \"rest\": %.4f}, ", p.list, p.plan,
+           p.step - p.forces - p.gather - p.refresh - p.list - p.plan);
+    printf("\"builds_per_step\": %.3f, \"halo_per_atom\": %.3f, ", p.builds, p.halo);
+}
+
 static double peak(int threads, int is_float)
 {
     const char* const isa = nnp_isa();
@@ -156,6 +195,14 @@ static double peak(int threads, int is_float)
     double total = 0;
 #pragma omp parallel for num_threads(threads) reduction(+ : total) if (threads > 1)
     for (int k = 0; k < threads; k++) total += nnp_bench_peak(bytes, is_float, 0.1);
+    return total;
+}
+
+static double copies(int threads)
+{
+    double total = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : total) if (threads > 1)
+    for (int k = 0; k < threads; k++) total += nnp_bench_copy(268435456.0 / threads, 0.1);
     return total;
 }
 
@@ -176,10 +223,13 @@ int main(int argc, char** argv)
     for (int p = 0; p < 2; p++) {
         const char* const name = p == NNP_F32 ? "float32" : "float64";
         printf(",\n \"%s\": {\"forces_us_per_atom\": %.4f, ", name, time_forces(model, &s, threads, p, runs));
+        if (nnp_model_n_parameters(model) > 0 && s.n <= LARGEST_FRAME)
+            printf("\"gradient_us_per_atom\": %.4f, ", time_gradient(model, &s, threads, p, runs));
         printf("\"md_us_per_atom_step\": %.4f, ", time_md(model, &s, threads, p, runs));
+        print_split(model, &s, threads, p);
         printf("\"fma_peak_gflops\": %.1f}", peak(threads, p == NNP_F32));
     }
-    printf("}\n");
+    printf(",\n \"copy_gb_s\": %.1f}\n", copies(threads));
     free(s.species), free(s.x), free(s.v);
     nnp_model_free(model);
     return 0;

@@ -1,12 +1,13 @@
 """Time of full neighbour lists: ours against vesin and matscipy, interleaved in one process.
 
     python bench/bench_neighbors.py [--sizes 10000 100000 1000000] [--cutoff 6] [--density 0.05] [--runs 5]
-                                    [--threads 1] [--json FILE]
+                                    [--threads 1] [--what build vesin matscipy] [--seconds 60] [--json FILE]
 
 What is timed: `build` a fresh list as the core uses it (nnp_neigh_build: allocation included), `rebuild` the same
 with the arrays of the last build, `refresh` new positions in an unchanged list, `reverse` its reverse index,
 `python` nnpcore.neighbors.neighbor_list("ij"); vesin NeighborList.compute(quantities="ij") and matscipy
-neighbour_list("ij"), both full lists. Medians and minima in microseconds per atom.
+neighbour_list("ij"), both full lists. Medians and minima in microseconds per atom. A million atoms take a rival some
+ten seconds and 2 GB: --what and --seconds keep that short (each is timed once at least).
 """
 
 import argparse
@@ -33,12 +34,16 @@ def liquid(n, density, seed=0):
     return np.ascontiguousarray(x), np.eye(3) * edge * spacing
 
 
-def candidates(x, cell, cutoff, threads):
+NAMES = ("build", "rebuild", "refresh", "python", "vesin", "matscipy")
+
+
+def candidates(x, cell, cutoff, threads, wanted):
     """name -> function to time, returning the number of pairs."""
     pbc = np.ones(3, dtype=np.intc)
     kept = _core.NeighList()
-    kept.build(x, cell, pbc, cutoff, threads)
     moved = x + 1e-3
+    if {"rebuild", "refresh"} & set(wanted):
+        kept.build(x, cell, pbc, cutoff, threads)
 
     def build():
         fresh = _core.NeighList()
@@ -74,15 +79,17 @@ def candidates(x, cell, cutoff, threads):
         )
     except ImportError:
         pass
-    return functions
+    return {name: function for name, function in functions.items() if name in wanted}
 
 
 def measure(n, options):
     x, cell = liquid(n, options.density)
-    functions = candidates(x, cell, options.cutoff, options.threads)
+    functions = candidates(x, cell, options.cutoff, options.threads, options.what)
     times = {name: [] for name in functions}
-    pairs = {}
-    for _ in range(options.runs):
+    pairs, started = {}, time.perf_counter()
+    for run in range(options.runs):
+        if run and (time.perf_counter() - started) * (run + 1) / run > options.seconds:
+            break
         for name, function in functions.items():
             begin = time.perf_counter()
             pairs[name] = function()
@@ -90,11 +97,11 @@ def measure(n, options):
     counts = {p for p in pairs.values() if p is not None}
     if len(counts) != 1:
         raise SystemExit(f"the codes disagree about the number of pairs: {pairs}")
-    row = {"n_atoms": n, "pairs_per_atom": counts.pop() / n}
+    row = {"n_atoms": n, "pairs_per_atom": counts.pop() / n, "runs": len(next(iter(times.values())))}
     row["median_us_per_atom"] = {name: statistics.median(t) for name, t in times.items()}
     row["min_us_per_atom"] = {name: min(t) for name, t in times.items()}
     rivals = [row["median_us_per_atom"][name] for name in ("vesin", "matscipy") if name in functions]
-    if rivals:
+    if rivals and "build" in functions:
         row["build_over_fastest_rival"] = row["median_us_per_atom"]["build"] / min(rivals)
     return row
 
@@ -106,6 +113,8 @@ def main():
     parser.add_argument("--density", type=float, default=0.05, help="atoms per cubic Angstrom")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--what", nargs="+", choices=NAMES, default=NAMES, help="default: all")
+    parser.add_argument("--seconds", type=float, default=60, help="for one size, about (default: %(default)s)")
     parser.add_argument("--json")
     options = parser.parse_args()
     result = {
@@ -120,7 +129,10 @@ def main():
         result["rows"].append(row)
         medians = "  ".join(f"{name} {t:.3f}" for name, t in row["median_us_per_atom"].items())
         ratio = f"  build/rival {row['build_over_fastest_rival']:.3f}" if "build_over_fastest_rival" in row else ""
-        print(f"{n:8d} atoms, {row['pairs_per_atom']:.1f} pairs/atom, us/atom: {medians}{ratio}", flush=True)
+        print(
+            f"{n:8d} atoms, {row['pairs_per_atom']:.1f} pairs/atom, {row['runs']} runs, us/atom: {medians}{ratio}",
+            flush=True,
+        )
     if options.json:
         with open(options.json, "w") as file:
             json.dump(result, file, indent=1)

@@ -1,10 +1,10 @@
 """Train the small mW network that the benchmarks run: nnpcore/mw_msr.nnp. Some minutes on one core.
 
-    python bench/make_model.py [--seconds 240] [--out nnpcore/mw_msr.nnp]
+    python bench/make_model.py [--seconds 240] [--n2 5] [--n3 5] [--out nnpcore/mw_msr.nnp]
 
-5 + 5 fingerprints, 25-25, the cutoffs of the published training; frames of 125 molecules from mW at several
-temperatures and densities, melted from random starts. Good for timing, and stable in dynamics; `nnpcore demo` trains
-better ones.
+5 + 5 fingerprints unless told otherwise, 25-25, the cutoffs of the published training; frames of 125 molecules from mW
+at several temperatures and densities, melted from random starts. Good for timing, and stable in dynamics;
+`nnpcore demo` trains better ones.
 """
 
 import argparse
@@ -40,11 +40,14 @@ def frames(truth, rng):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--n2", type=int, default=5, help="two-body fingerprints")
+    parser.add_argument("--n3", type=int, default=5, help="triplet fingerprints")
     parser.add_argument("--out", default="nnpcore/mw_msr.nnp")
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     labelled = frames(nnpcore.Model.stillinger_weber("mW"), rng)
-    model = nnpcore.Model.msr(species=["O"], rc=4.54575, rc3=4.3065, n2=5, n3=5, hidden=[25, 25], mass=MASS, seed=1)
+    shape = {"n2": options.n2, "n3": options.n3, "hidden": [25, 25]}
+    model = nnpcore.Model.msr(species=["O"], rc=4.54575, rc3=4.3065, **shape, mass=MASS, seed=1)
     settings = config.TrainConfig(train=config.Train(max_seconds=options.seconds, threads=1, batch=4, validate_every=5))
     result = Training(model, labelled[:200], labelled[200:], settings).run()
     model = result.model

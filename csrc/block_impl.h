@@ -268,6 +268,17 @@ static void block_species(nnp_block* b, nnp_arena arena, const nnp_local* local,
     }
 }
 
+/* Asks for the list of block i before it is needed: its rows lie scattered in the list. */
+NNP_FN void block_prefetch(const nnp_system* system, const nnp_plan* plan, int i)
+{
+    for (int w = 0; w < NNP_W; ++w) {
+        const int row = plan->rows[(int64_t)i * NNP_W + w];
+        if (row < 0) continue;
+        const int* const end = plan->local + system->first[row + 1];
+        for (const int* p = plan->local + system->first[row]; p < end; p += 16) NNP_PREFETCH(p);
+    }
+}
+
 /* Two atoms closer than system->clash, the first in the order of lanes and neighbours. */
 static nnp_clash block_clash(const nnp_block* b, const nnp_local* local, const nnp_system* system)
 {
@@ -306,8 +317,11 @@ static nnp_clash block_gather(nnp_block* b, nnp_arena* arena, const nnp_local* l
     {
         const nnp_vec x = b->ux[n], y = b->uy[n], z = b->uz[n];
         b->id[n] = (nnp_mask)(b->r[n] + NNP_ROUND_MAGIC) - (nnp_mask)nnp_splat(NNP_ROUND_MAGIC);
-        const nnp_vec r = nnp_sqrt(x * x + y * y + z * z);
-        const nnp_vec q = NNP_R(1.0) / r;
+        /* atoms on top of each other: a tiny r, so that they are found, not a NaN, so that they are not
+         * missed
+         */
+        const nnp_vec r2 = nnp_max(x * x + y * y + z * z, nnp_splat(NNP_R(1e-30)));
+        const nnp_vec q = nnp_rsqrt(r2), r = r2 * q;
         closest = nnp_min(r, closest);
         b->r[n] = r;
         b->r_inv[n] = q;

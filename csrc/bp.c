@@ -23,7 +23,7 @@ static int add_cut(nnp_bp* bp, const nnp_bp_spec* f)
     const double inner = kind == 2 || kind == 3 ? 0 : f->alpha * f->rc;
     for (int k = 0; k < bp->n_cuts; k++)
         if (bp->cut[k].kind == kind && bp->cut[k].rc == f->rc && bp->cut[k].inner == inner) return k;
-    bp->cut[bp->n_cuts] = (nnp_bp_cut){kind, f->rc, inner};
+    bp->cut[bp->n_cuts] = (nnp_bp_cut){kind, f->rc, inner, 0};
     return bp->n_cuts++;
 }
 
@@ -263,7 +263,8 @@ static int sort_angular(const nnp_model* m, nnp_bp* bp, const int* term, angular
     return 1;
 }
 
-/* Terms that the angular functions want of neighbours of each species. */
+/* Terms that the angular functions want of neighbours of each species; chains do without (bp_gauss_impl.h).
+ */
 static void sort_sides(const nnp_model* m, nnp_bp* bp)
 {
     int total = 0;
@@ -273,8 +274,9 @@ static void sort_sides(const nnp_model* m, nnp_bp* bp)
         for (int u = 0; u < m->n_species; u++) {
             const nnp_bp_channel* const c =
                 &bp->channel[t < u ? nnp_channel(m->n_species, t, u) : nnp_channel(m->n_species, u, t)];
+            const nnp_bp_group* const group = bp->group + c->first_group;
             for (int g = 0; g < c->n_groups + c->n_moments; g++)
-                place_in(bp->side + total, &n, bp->group[c->first_group + g].term);
+                if (group[g].narrow < 0 || c->n_chain == 0) place_in(bp->side + total, &n, group[g].term);
         }
         total += n;
     }

@@ -28,6 +28,7 @@ typedef struct nnp_bp_spec {
 typedef struct nnp_bp_cut {
     int kind;
     double rc, inner;
+    int chained; /* whether a channel's chain has it */
 } nnp_bp_cut;
 
 typedef struct nnp_bp_window { /* compact function of |x - centre| / width */
@@ -96,9 +97,14 @@ typedef struct nnp_bp_group {
     int set_t, set_u; /* moment groups: in nnp_bp.set */
 } nnp_bp_group;
 
-/* exp(-eta r^2), a product of two before or an exponential of its own (a < 0) */
+/* exp(-eta S) as a function of S or a product of exponentials before it: of the latest and itself, the latest
+ * and number b, numbers a and b */
+enum { NNP_BP_EXPONENTIAL, NNP_BP_SQUARE, NNP_BP_TIMES, NNP_BP_BOTH };
+
 typedef struct nnp_bp_link {
-    int a, b;
+    int kind, a, b;
+    int keep;   /* whether it is an a or b later */
+    int narrow; /* place of the term whose weight it gives in nnp_bp.narrow of the channel, -1: of none */
     double eta;
 } nnp_bp_link;
 
@@ -109,10 +115,10 @@ typedef struct nnp_bp_channel {
     int first_block, n_blocks;
     int first_narrow, n_narrow; /* in nnp_bp.narrow: terms of r_jk */
     int has_extra;              /* some member is no polynomial */
-    /* all terms of r_jk are exp(-eta r^2) fc(r) with one fc: their exponentials, and which is whose */
+    /* all terms of narrow functions are exp(-eta r^2) fc(r) with one fc: their exponentials, in order */
     int n_chain; /* 0: they are not */
+    int chain_cut;
     nnp_bp_link chain[NNP_BP_MAX_CHAIN];
-    int link[NNP_BP_MAX_CHAIN];
 } nnp_bp_channel;
 
 /* One centre species. Offsets [S + 1] delimit what belongs to a partner species. */

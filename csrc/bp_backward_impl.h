@@ -30,13 +30,18 @@ static void radial_backward(const nnp_bp* bp, nnp_block* b, const nnp_vec* d, co
     }
 }
 
+/* Sums of a tile's triplets over groups: dE/dcos, (dE/dr_jk)/r_jk, and for chains A and B (bp_gauss_impl.h).
+ */
+enum { NNP_BP_TURN, NNP_BP_STRETCH, NNP_BP_A, NNP_BP_B, NNP_BP_SUMS };
+typedef nnp_vec nnp_bp_sums[NNP_BP_SUMS][NNP_BP_TILE];
+
 /* A group of a channel on the way back: its arrays at the channel's first k, and its polynomial. */
 typedef struct nnp_bp_pull {
     int kind, n_extra;
-    nnp_real eta2; /* 2 eta, of a chain of exponentials */
+    nnp_real eta2; /* 2 eta, of a chain */
     const nnp_vec *rj, *rk, *far, *dfar;
     nnp_vec *gj, *gk; /* dE/dR */
-    nnp_vec u[NNP_BP_MAX_DEGREE + 1], v[NNP_BP_MAX_DEGREE];
+    nnp_vec u[NNP_BP_MAX_DEGREE + 1];
     const nnp_vec** row; /* [n_extra][2] rows of A and of its derivative, NULL: 1 */
     nnp_vec* d;          /* [n_extra][2] their coefficients */
 } nnp_bp_pull;
@@ -54,6 +59,9 @@ static void pull_extra(const nnp_bp* bp, const nnp_bp_group* g, const nnp_vec* r
     }
 }
 
+/* The kernels' degrees: 0 1 2 4 6. */
+static int pull_degree(int degree) { return degree == 3 || degree == 5 ? degree + 1 : degree; }
+
 /* All groups of a channel, ready for the triplet loop. */
 static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, const nnp_bp_near* near,
                                 const nnp_vec* d, nnp_arena* arena)
@@ -63,8 +71,12 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
     for (int i = 0; i < c->n_groups; ++i) {
         const nnp_bp_group* const g = &bp->group[c->first_group + i];
         nnp_bp_pull* const out = &pull[i];
-        const size_t row = (size_t)g->term * (size_t)near->n, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
-        out->kind = 6 * g->degree + (g->narrow < 0 ? 0 : c->n_chain ? 4 : 2) + (g->n > g->n_poly);
+        const size_t row = (size_t)g->term * near->stride, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
+        out->kind = 6 * pull_degree(g->degree) +
+                    (g->narrow < 0 ? 0
+                     : c->n_chain  ? 4
+                                   : 2) +
+                    (g->n > g->n_poly);
         out->eta2 = NNP_R(2.0) * (nnp_real)bp->term[g->term].eta;
         out->n_extra = g->n - g->n_poly;
         out->rj = near->value + row + x->bj;
@@ -77,7 +89,6 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
             out->u[m] = nnp_splat(0);
             for (int f = g->first; f < g->first + g->n_poly; ++f)
                 out->u[m] += (nnp_real)bp->member[f].poly[m] * d[bp->member[f].input];
-            if (m) out->v[m - 1] = (nnp_real)m * out->u[m];
         }
         out->row = (const nnp_vec**)nnp_take(arena, 2 * (size_t)out->n_extra * sizeof(nnp_vec*));
         out->d = nnp_take_vec(arena, 2 * (size_t)out->n_extra);
@@ -86,85 +97,110 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
     return pull;
 }
 
-/* Q groups of one kind at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both
- * neighbours, turn += dE/dcos, stretch += (dE/dr_jk)/r_jk. narrow: 0, 1, or 2 for a chain of exponentials;
- * extra: whether functions that are no polynomials are looked for. */
-NNP_FN void pull_row(const int Q, const int degree, const int narrow, const int extra, const nnp_bp_pull* g,
-                     const nnp_vec* c, size_t p, int j, int k0, int n, nnp_vec* turn, nnp_vec* stretch)
+/* U and V = dU/dcos of a group at triplet k of a tile */
+NNP_FN void pull_polynomial(const int degree, const int extra, const nnp_bp_pull* g, const nnp_vec* u,
+                            nnp_vec c, int k, nnp_vec* value, nnp_vec* slope)
 {
-    const nnp_vec* const dfar = g->dfar + p;
-    const nnp_vec *rk[3], *far[3];
-    nnp_vec *gk[3], gj[3], rj[3], u[3][NNP_BP_MAX_DEGREE + 1], v[3][NNP_BP_MAX_DEGREE + 1];
-    nnp_real eta2[3];
-    for (int q = 0; q < Q; ++q) {
-        rk[q] = g[q].rk + k0;
-        gk[q] = g[q].gk + k0;
-        far[q] = g[q].far + p;
-        rj[q] = g[q].rj[j];
-        gj[q] = nnp_splat(0);
-        eta2[q] = g[q].eta2;
-        for (int m = 0; m <= degree; ++m) u[q][m] = g[q].u[m];
-        for (int m = 0; m < degree; ++m) v[q][m] = g[q].v[m];
+    nnp_vec a = u[degree], d = nnp_splat(0);
+    if (degree) {
+        d = a;
+        a = a * c + u[degree - 1];
     }
-    for (int k = 0; k < n; ++k) {
-        const nnp_vec slope = narrow ? dfar[k] : nnp_splat(0);
-        nnp_vec turn_k = turn[k], stretch_k = narrow ? stretch[k] : nnp_splat(0);
-        for (int q = 0; q < Q; ++q) {
-            nnp_vec a = u[q][degree], d = degree ? v[q][degree - 1] : nnp_splat(0);
-            for (int m = degree - 1; m >= 0; --m) a = a * c[k] + u[q][m];
-            for (int m = degree - 2; m >= 0; --m) d = d * c[k] + v[q][m];
-            for (int i = 0; extra && i < 2 * g[q].n_extra; i += 2) {
-                a += g[q].d[i] * g[q].row[i][k];
-                d += g[q].d[i + 1] * g[q].row[i + 1][k];
-            }
-            const nnp_vec ra = rj[q] * a;
-            if (narrow) {
-                const nnp_vec nk = far[q][k] * rk[q][k];
-                gj[q] += nk * a;
-                gk[q][k] += far[q][k] * ra;
-                turn_k += rj[q] * nk * d;
-                stretch_k += (narrow == 2 ? nk * (slope - eta2[q]) : rk[q][k] * slope) * ra;
-            } else {
-                gj[q] += rk[q][k] * a;
-                gk[q][k] += ra;
-                turn_k += rj[q] * rk[q][k] * d;
-            }
-        }
-        turn[k] = turn_k;
-        if (narrow) stretch[k] = stretch_k;
+    for (int m = degree - 2; m >= 0; --m) {
+        d = d * c + a;
+        a = a * c + u[m];
     }
-    for (int q = 0; q < Q; ++q) g[q].gj[j] += gj[q];
+    for (int i = 0; extra && i < 2 * g->n_extra; i += 2) {
+        a += g->d[i] * g->row[i][k];
+        d += g->d[i + 1] * g->row[i + 1][k];
+    }
+    *value = a;
+    *slope = d;
 }
 
-#define NNP_BP_PULL_CHAIN(degree, extra)                                                                     \
+/* A group at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both neighbours, and adds
+ * to dE/dcos and (dE/dr_jk)/r_jk; before: what these were. */
+NNP_FN void pull_row(const int degree, const int narrow, const int extra, const nnp_bp_pull* g,
+                     const nnp_vec* c, size_t p, int j, int k0, int n, const nnp_vec* const* before,
+                     nnp_bp_sums sums)
+{
+    const nnp_vec *const rk = g->rk + k0, *const far = g->far + p, *const dfar = g->dfar + p, rj = g->rj[j];
+    nnp_vec *const gk = g->gk + k0, gj = nnp_splat(0), u[NNP_BP_MAX_DEGREE + 1];
+    for (int m = 0; m <= degree; ++m) u[m] = g->u[m];
+    for (int k = 0; k < n; ++k) {
+        nnp_vec a, d;
+        pull_polynomial(degree, extra, g, u, c[k], k, &a, &d);
+        const nnp_vec ra = rj * a;
+        nnp_vec nk = rk[k], na = ra;
+        if (narrow) {
+            nk *= far[k];
+            na *= far[k];
+        }
+        gj += nk * a;
+        gk[k] += na;
+        sums[NNP_BP_TURN][k] = before[NNP_BP_TURN][k] + rj * nk * d;
+        if (narrow) sums[NNP_BP_STRETCH][k] = before[NNP_BP_STRETCH][k] + rk[k] * dfar[k] * ra;
+    }
+    g->gj[j] += gj;
+}
+
+/* Q groups of a chain at n triplets, the first being number p: adds to A, B and dE/dcos. */
+NNP_FN void pull_gauss(const int Q, const int degree, const int extra, const nnp_bp_pull* g, const nnp_vec* c,
+                       size_t p, int n, const nnp_vec* const* before, nnp_bp_sums sums)
+{
+    const nnp_vec* w[3];
+    nnp_vec u[3][NNP_BP_MAX_DEGREE + 1];
+    nnp_real eta2[3];
+    for (int q = 0; q < Q; ++q) {
+        w[q] = g[q].far + p;
+        eta2[q] = g[q].eta2;
+        for (int m = 0; m <= degree; ++m) u[q][m] = g[q].u[m];
+    }
+    for (int k = 0; k < n; ++k) {
+        nnp_vec a = before[NNP_BP_A][k], b = before[NNP_BP_B][k], t = before[NNP_BP_TURN][k];
+        for (int q = 0; q < Q; ++q) {
+            nnp_vec value, slope;
+            pull_polynomial(degree, extra, &g[q], u[q], c[k], k, &value, &slope);
+            value *= w[q][k];
+            a += value;
+            b += eta2[q] * value;
+            t += slope * w[q][k];
+        }
+        sums[NNP_BP_A][k] = a;
+        sums[NNP_BP_B][k] = b;
+        sums[NNP_BP_TURN][k] = t;
+    }
+}
+
+#define NNP_BP_PULL_GAUSS(degree, extra)                                                                     \
     if (Q == 3)                                                                                              \
-        pull_row(3, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);                                     \
+        pull_gauss(3, degree, extra, g, c, p, n, before, sums);                                              \
     else if (Q == 2)                                                                                         \
-        pull_row(2, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);                                     \
+        pull_gauss(2, degree, extra, g, c, p, n, before, sums);                                              \
     else                                                                                                     \
-        pull_row(1, degree, 2, extra, g, c, p, j, k0, n, turn, stretch);
+        pull_gauss(1, degree, extra, g, c, p, n, before, sums);
 
 #define NNP_BP_PULL(degree)                                                                                  \
     case 6 * degree:                                                                                         \
-        pull_row(1, degree, 0, 0, g, c, p, j, k0, n, turn, stretch);                                         \
+        pull_row(degree, 0, 0, g, c, p, j, k0, n, before, sums);                                             \
         break;                                                                                               \
     case 6 * degree + 1:                                                                                     \
-        pull_row(1, degree, 0, 1, g, c, p, j, k0, n, turn, stretch);                                         \
+        pull_row(degree, 0, 1, g, c, p, j, k0, n, before, sums);                                             \
         break;                                                                                               \
     case 6 * degree + 2:                                                                                     \
     case 6 * degree + 3:                                                                                     \
-        pull_row(1, degree, 1, 1, g, c, p, j, k0, n, turn, stretch);                                         \
+        pull_row(degree, 1, 1, g, c, p, j, k0, n, before, sums);                                             \
         break;                                                                                               \
     case 6 * degree + 4:                                                                                     \
-        NNP_BP_PULL_CHAIN(degree, 0)                                                                         \
+        NNP_BP_PULL_GAUSS(degree, 0)                                                                         \
         break;                                                                                               \
     case 6 * degree + 5:                                                                                     \
-        NNP_BP_PULL_CHAIN(degree, 1)                                                                         \
+        NNP_BP_PULL_GAUSS(degree, 1)                                                                         \
         break;
 
-/* The groups g[0] .. of a kind, up to three at once; returns how many. */
+/* The groups g[0] .. of a kind, up to three of a chain at once; returns how many. */
 static int pull_any(const nnp_bp_pull* g, int left, const nnp_vec* c, size_t p, int j, int k0, int n,
-                    nnp_vec* turn, nnp_vec* stretch)
+                    const nnp_vec* const* before, nnp_bp_sums sums)
 {
     int Q = 1;
     while (Q < 3 && Q < left && g->kind % 6 >= 4 && g[Q].kind == g->kind) ++Q;
@@ -172,37 +208,61 @@ static int pull_any(const nnp_bp_pull* g, int left, const nnp_vec* c, size_t p, 
         NNP_BP_PULL(0)
         NNP_BP_PULL(1)
         NNP_BP_PULL(2)
-        NNP_BP_PULL(3)
         NNP_BP_PULL(4)
-        NNP_BP_PULL(5)
         NNP_BP_PULL(6)
     }
     return Q;
 }
 #undef NNP_BP_PULL
-#undef NNP_BP_PULL_CHAIN
+#undef NNP_BP_PULL_GAUSS
 
-/* From dE/dcos and (dE/dr_jk)/r_jk, which are cleared, to directions and distances:
- * r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j r_k dc. */
-static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_bp_near* near, int j, int k0,
-                             int n, const nnp_vec* c, nnp_vec* turn, nnp_vec* stretch)
+/* All groups of a channel at n triplets, the first being number p. */
+static void pull_tile(const nnp_bp_pull* pull, int n_groups, const nnp_vec* c, size_t p, int j, int k0, int n,
+                      const nnp_vec* zero, nnp_bp_sums sums)
 {
-    const int narrow = x->c->n_narrow > 0, q = x->k0 + k0, s = x->bk + k0;
-    const int bj = x->j0 + j, sj = x->bj + j;
+    const nnp_vec* before[NNP_BP_SUMS] = {zero, zero, zero, zero};
+    for (int i = 0; i < n_groups;) {
+        const int gauss = pull[i].kind % 6 >= 4, narrow = pull[i].kind % 6 >= 2;
+        i += pull_any(&pull[i], n_groups - i, c, p, j, k0, n, before, sums);
+        before[NNP_BP_TURN] = sums[NNP_BP_TURN];
+        if (gauss) {
+            before[NNP_BP_A] = sums[NNP_BP_A];
+            before[NNP_BP_B] = sums[NNP_BP_B];
+        } else if (narrow) {
+            before[NNP_BP_STRETCH] = sums[NNP_BP_STRETCH];
+        }
+    }
+}
+
+/* From a tile's sums to directions and distances: r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j
+ * r_k dc. narrow: 0, 1, or 2 for a chain, whose h(r_jk), h(r_j), h(r_k) are h, hj, hk. */
+NNP_FN void vectors_backward(const int narrow, const nnp_bp_triplets* x, const nnp_block* b,
+                             nnp_bp_near* near, int j, int k0, int n, const nnp_vec* c, nnp_bp_sums sums,
+                             const nnp_vec* h, const nnp_vec* ratio)
+{
+    const int q = x->k0 + k0, s = x->bk + k0, bj = x->j0 + j, sj = x->bj + j;
     const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
     const nnp_vec *const ux = b->ux + q, *const uy = b->uy + q, *const uz = b->uz + q, *const r = b->r + q;
     nnp_vec *const kx = near->gx + s, *const ky = near->gy + s, *const kz = near->gz + s;
     nnp_vec* const kr = near->gr + s;
-    nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
+    nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx, ga = gx;
     for (int k = 0; k < n; ++k) {
-        nnp_vec t = turn[k];
-        turn[k] = nnp_splat(0);
+        nnp_vec t = sums[NNP_BP_TURN][k];
         if (narrow) {
-            const nnp_vec rk = r[k], pj = stretch[k] * rj, pk = stretch[k] * rk;
-            stretch[k] = nnp_splat(0);
+            const nnp_vec rk = r[k], ak = sums[NNP_BP_A][k], bk = sums[NNP_BP_B][k];
+            nnp_vec stretch = sums[NNP_BP_STRETCH][k];
+            if (narrow == 2) stretch = ak * h[k] - bk;
+            const nnp_vec pj = stretch * rj, pk = stretch * rk;
             t -= pj * rk;
-            gr += pj - pk * c[k];
-            kr[k] += pk - pj * c[k];
+            if (narrow == 2) {
+                const nnp_vec both = stretch - bk;
+                ga += ak;
+                gr += both * rj - pk * c[k];
+                kr[k] += (ratio[s + k] * ak + both) * rk - pj * c[k];
+            } else {
+                gr += pj - pk * c[k];
+                kr[k] += pk - pj * c[k];
+            }
         }
         gx += t * ux[k];
         gy += t * uy[k];
@@ -211,6 +271,7 @@ static void vectors_backward(const nnp_bp_triplets* x, const nnp_block* b, nnp_b
         ky[k] += t * yj;
         kz[k] += t * zj;
     }
+    if (narrow == 2) gr += ga * (ratio[sj] * rj);
     near->gx[sj] += gx;
     near->gy[sj] += gy;
     near->gz[sj] += gz;
@@ -223,17 +284,23 @@ static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, con
 {
     const nnp_bp_pull* const pull = pull_groups(bp, x, near, d, &arena);
     const nnp_bp_channel* const channel = x->c;
-    nnp_vec c[NNP_BP_TILE], turn[NNP_BP_TILE], stretch[NNP_BP_TILE];
+    const nnp_vec* const ratio = near->ratio + (size_t)channel->chain_cut * near->stride;
+    nnp_vec c[NNP_BP_TILE], zero[NNP_BP_TILE];
+    nnp_bp_sums sums;
     size_t p = 0;
-    for (int k = 0; k < NNP_BP_TILE; ++k) turn[k] = stretch[k] = nnp_splat(0);
+    for (int k = 0; k < NNP_BP_TILE; ++k) zero[k] = nnp_splat(0);
     for (int j = 0; j < x->nj; ++j)
         for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n, p += (size_t)n) {
             n = end - k0 < NNP_BP_TILE ? end - k0 : NNP_BP_TILE;
             cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
             if (channel->has_extra) channel_rows(bp, channel, NNP_BP_BACKWARD, n, c, near->rows);
-            for (int i = 0; i < channel->n_groups;)
-                i += pull_any(&pull[i], channel->n_groups - i, c, p, j, k0, n, turn, stretch);
-            vectors_backward(x, b, near, j, k0, n, c, turn, stretch);
+            pull_tile(pull, channel->n_groups, c, p, j, k0, n, zero, sums);
+            if (channel->n_chain)
+                vectors_backward(2, x, b, near, j, k0, n, c, sums, x->dfar + p, ratio);
+            else if (channel->n_narrow)
+                vectors_backward(1, x, b, near, j, k0, n, c, sums, NULL, NULL);
+            else
+                vectors_backward(0, x, b, near, j, k0, n, c, sums, NULL, NULL);
         }
 }
 
@@ -245,7 +312,7 @@ static void bp_near_backward(const nnp_bp* bp, nnp_block* b, const nnp_bp_near* 
             const int s = v->base[t] + k, n = b->begin[t] + k;
             nnp_vec radial = v->gr[s];
             for (int i = bp->first_side[t]; i < bp->first_side[t + 1]; ++i) {
-                const size_t at = (size_t)bp->side[i] * (size_t)v->n + (size_t)s;
+                const size_t at = (size_t)bp->side[i] * v->stride + (size_t)s;
                 radial += v->grad[at] * v->slope[at];
             }
             const nnp_vec x = b->ux[n], y = b->uy[n], z = b->uz[n], q = b->r_inv[n];

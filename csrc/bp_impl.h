@@ -20,8 +20,12 @@
 /* Near neighbours, numbered species by species without gaps: neighbour k of species t is base[t] + k. */
 typedef struct nnp_bp_near {
     int n;
+    size_t stride;                 /* n + NNP_BP_ABREAST, from one row to the next */
     int* base;                     /* [S] */
-    nnp_vec *value, *slope, *grad; /* [n_terms][n] R, dR/dr, dE/dR */
+    nnp_vec *value, *slope, *grad; /* [n_terms][stride] R, dR/dr, dE/dR of nnp_bp.side */
+    nnp_vec *fc, *ratio;           /* [n_cuts][stride] of chains: fc, (dfc/dr)/(r fc) */
+    nnp_vec *x, *y, *z, *square;   /* [stride] r_ij, its square */
+    nnp_vec* inverse;              /* [stride] 1/r */
     nnp_vec *gr, *gx, *gy, *gz;    /* [n] dE/dr at fixed direction, dE/du */
     nnp_vec* rows;                 /* [max_rows][NNP_BP_TILE] */
 } nnp_bp_near;
@@ -33,9 +37,42 @@ typedef struct nnp_bp_triplets {
     int j0, k0;             /* in the block's arrays */
     int bj, bk;             /* in nnp_bp_near's */
     size_t n_pairs, stride; /* stride: from one row of far to the next */
-    nnp_vec* far;           /* [n_narrow][stride] N */
-    nnp_vec* dfar; /* [n_narrow][stride] (dN/dr)/r; for a chain of exponentials [stride] (dfc/dr)/(r fc) */
+    nnp_vec* far;           /* [n_narrow][stride] N; of a chain: w = R_j R_k N */
+    nnp_vec* dfar;          /* [n_narrow][stride] (dN/dr)/r; of a chain [stride] (dfc/dr)/(r fc) */
 } nnp_bp_triplets;
+
+static void near_terms(const nnp_bp* bp, const nnp_block* b, nnp_bp_near* v, int t)
+{
+    for (int i = bp->first_side[t]; i < bp->first_side[t + 1]; ++i) {
+        const size_t row = (size_t)bp->side[i] * v->stride + (size_t)v->base[t];
+        for (int k = 0; k < b->near[t]; ++k) v->grad[row + (size_t)k] = nnp_splat(0);
+    }
+    for (int i = bp->first_side[t]; i < bp->first_side[t + 1]; ++i) {
+        const size_t row = (size_t)bp->side[i] * v->stride + (size_t)v->base[t];
+        for (int k = 0; k < b->near[t]; k += NNP_BP_TILE) {
+            const int m = b->near[t] - k < NNP_BP_TILE ? b->near[t] - k : NNP_BP_TILE;
+            term_rows(bp, &bp->side[i], 1, m, b->r + b->begin[t] + k, v->value + row + k, v->slope + row + k,
+                      0);
+        }
+    }
+}
+
+static void near_vectors(const nnp_bp* bp, const nnp_block* b, nnp_bp_near* v, int t)
+{
+    const int at = v->base[t], from = b->begin[t];
+    for (int k = 0; k < b->near[t]; ++k) {
+        const nnp_vec r = b->r[from + k];
+        v->x[at + k] = r * b->ux[from + k];
+        v->y[at + k] = r * b->uy[from + k];
+        v->z[at + k] = r * b->uz[from + k];
+        v->square[at + k] = r * r;
+        v->inverse[at + k] = b->r_inv[from + k];
+    }
+    for (int i = 0; i < bp->n_cuts; ++i) {
+        const size_t row = (size_t)i * v->stride + (size_t)at;
+        if (bp->cut[i].chained) ratio_row(&bp->cut[i], b->near[t], b->r + from, v->fc + row, v->ratio + row);
+    }
+}
 
 static nnp_bp_near bp_near(const nnp_bp* bp, const nnp_block* b, nnp_arena* arena)
 {
@@ -46,23 +83,19 @@ static nnp_bp_near bp_near(const nnp_bp* bp, const nnp_block* b, nnp_arena* aren
         v.base[t] = v.n;
         v.n += b->near[t];
     }
-    const size_t n = (size_t)v.n, all = n * (size_t)bp->n_terms;
+    v.stride = (size_t)v.n + NNP_BP_ABREAST;
     nnp_vec** const per_term[] = {&v.value, &v.slope, &v.grad};
-    nnp_vec** const per_one[] = {&v.gr, &v.gx, &v.gy, &v.gz};
-    for (int i = 0; i < 3; ++i) *per_term[i] = nnp_take_vec(arena, all);
-    for (int i = 0; i < 4; ++i) *per_one[i] = nnp_take_vec(arena, n);
+    nnp_vec** const per_cut[] = {&v.fc, &v.ratio};
+    nnp_vec** const per_one[] = {&v.x, &v.y, &v.z, &v.square, &v.inverse, &v.gr, &v.gx, &v.gy, &v.gz};
+    for (int i = 0; i < 3; ++i) *per_term[i] = nnp_take_vec(arena, v.stride * (size_t)bp->n_terms);
+    for (int i = 0; i < 2; ++i) *per_cut[i] = nnp_take_vec(arena, v.stride * (size_t)bp->n_cuts);
+    for (int i = 0; i < 9; ++i) *per_one[i] = nnp_take_vec(arena, v.stride);
     v.rows = nnp_take_vec(arena, (size_t)bp->max_rows * NNP_BP_TILE);
-    for (size_t i = 0; i < n; ++i) v.gr[i] = v.gx[i] = v.gy[i] = v.gz[i] = nnp_splat(0);
-    for (int t = 0; t < b->n_species; ++t)
-        for (int i = bp->first_side[t]; i < bp->first_side[t + 1]; ++i) {
-            const size_t row = (size_t)bp->side[i] * n + (size_t)v.base[t];
-            for (int k = 0; k < b->near[t]; ++k) v.grad[row + (size_t)k] = nnp_splat(0);
-            for (int k = 0; k < b->near[t]; k += NNP_BP_TILE) {
-                const int m = b->near[t] - k < NNP_BP_TILE ? b->near[t] - k : NNP_BP_TILE;
-                term_rows(bp, &bp->side[i], 1, m, b->r + b->begin[t] + k, v.value + row + k,
-                          v.slope + row + k, 0);
-            }
-        }
+    for (int i = 0; i < v.n; ++i) v.gr[i] = v.gx[i] = v.gy[i] = v.gz[i] = nnp_splat(0);
+    for (int t = 0; t < b->n_species; ++t) {
+        near_terms(bp, b, &v, t);
+        near_vectors(bp, b, &v, t);
+    }
     return v;
 }
 
@@ -98,8 +131,8 @@ NNP_FN nnp_vec square_distance(const nnp_block* b, int k, nnp_vec x, nnp_vec y, 
 }
 
 /* N and (dN/dr)/r of any terms, row l at far + l stride */
-static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b, int j, int k0, int n,
-                         nnp_vec* far, nnp_vec* dfar, size_t stride)
+static void far_rows(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b, int j, int k0, int n,
+                     nnp_vec* far, nnp_vec* dfar, size_t stride)
 {
     const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
     for (int first = k0, end = k0 + n; first < end;
@@ -118,61 +151,7 @@ static void far_rows_any(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_bl
     }
 }
 
-/* N of terms exp(-eta r^2) fc(r) with one fc of a kind that the compiler knows, and h = (dfc/dr)/(r fc),
- * which gives (dN/dr)/r = N (h - 2 eta). Reads and writes up to NNP_BP_ABREAST - 1 entries more than n. */
-NNP_FN void far_rows_chain(const int kind, const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b,
-                           int j, int k0, int n, nnp_vec* far, nnp_vec* dfar, size_t stride)
-{
-    enum { U = NNP_BP_ABREAST };
-    const nnp_bp_cut* const cut = &bp->cut[bp->term[bp->narrow[c->first_narrow]].cut];
-    const nnp_bp_cutoff_p p = {(nnp_real)cut->rc, (nnp_real)cut->inner,
-                               (nnp_real)(1 / (cut->rc - cut->inner))};
-    const nnp_vec x = b->r[j] * b->ux[j], y = b->r[j] * b->uy[j], z = b->r[j] * b->uz[j];
-    const nnp_vec least = nnp_splat(-NNP_BP_EXP_LIMIT);
-    for (int k = 0; k < n; k += U, far += U, dfar += U) {
-        nnp_vec s[U], fc[U], e[NNP_BP_MAX_CHAIN][U];
-        for (int q = 0; q < U; ++q) s[q] = square_distance(b, k0 + k + q, x, y, z);
-        for (int q = 0; q < U; ++q) nnp_bp_cutoff_ratio(kind, nnp_sqrt(s[q]), p, &fc[q], &dfar[q]);
-        for (int i = 0; i < c->n_chain; ++i) {
-            const nnp_bp_link* const l = &c->chain[i];
-            const nnp_real factor = (nnp_real)-l->eta * NNP_LOG2E;
-            if (l->a < 0)
-                for (int q = 0; q < U; ++q) e[i][q] = nnp_exp2(nnp_max(s[q] * factor, least));
-            else
-                for (int q = 0; q < U; ++q) e[i][q] = e[l->a][q] * e[l->b][q];
-        }
-        for (int l = 0; l < c->n_narrow; ++l) {
-            const nnp_vec* const own = e[c->link[l]];
-            for (int q = 0; q < U; ++q) far[(size_t)l * stride + (size_t)q] = own[q] * fc[q];
-        }
-    }
-}
-
-/* far and dfar (nnp_bp_triplets) of the channel's narrow terms for neighbours k0 .. k0 + n - 1 beside j */
-static void far_rows(const nnp_bp* bp, const nnp_bp_channel* c, const nnp_block* b, int j, int k0, int n,
-                     nnp_vec* far, nnp_vec* dfar, size_t stride)
-{
-    if (c->n_chain == 0) {
-        far_rows_any(bp, c, b, j, k0, n, far, dfar, stride);
-        return;
-    }
-#define NNP_BP_FAR(kind)                                                                                     \
-    case kind:                                                                                               \
-        far_rows_chain(kind, bp, c, b, j, k0, n, far, dfar, stride);                                         \
-        break;
-    switch (bp->cut[bp->term[bp->narrow[c->first_narrow]].cut].kind) {
-        NNP_BP_FAR(0)
-        NNP_BP_FAR(1)
-        NNP_BP_FAR(2)
-        NNP_BP_FAR(3)
-        NNP_BP_FAR(4)
-        NNP_BP_FAR(5)
-        NNP_BP_FAR(6)
-        NNP_BP_FAR(7)
-        NNP_BP_FAR(8)
-    }
-#undef NNP_BP_FAR
-}
+#include "bp_gauss_impl.h"
 
 /* ---- values ---- */
 
@@ -225,13 +204,27 @@ static void sum_rows(const nnp_vec* const* a, const nnp_vec* w, int n, nnp_vec* 
     }
 }
 
-/* sums [members of the channel] += sum over a tile of w A; w is [n_groups][NNP_BP_TILE] */
-static void tile_sums(const nnp_bp* bp, const nnp_bp_channel* c, nnp_vec* rows, const nnp_vec* cosine, int n,
-                      const nnp_vec* w, nnp_vec* sums)
+/* A channel's latest triplets, waiting until they are enough for long loops. */
+typedef struct nnp_bp_queue {
+    int n;
+    size_t stride;
+    nnp_vec *cosine, *sum, *f; /* [stride]; S and F of a chain (bp_gauss_impl.h) */
+    nnp_vec* w;                /* [n_groups][stride] R_j R_k N; those of a chain are in nnp_bp_triplets.far */
+} nnp_bp_queue;
+
+static int is_chained(const nnp_bp_channel* c, const nnp_bp_group* g) { return c->n_chain && g->narrow >= 0; }
+
+/* sums [members of the channel] += sum of w A over the n triplets of the queue from number at on; the first
+ * is the channel's number p */
+static void tile_sums(const nnp_bp_triplets* x, const nnp_bp* bp, nnp_vec* rows, const nnp_bp_queue* queue,
+                      int at, int n, size_t p, nnp_vec* sums)
 {
+    const nnp_bp_channel* const c = x->c;
     const nnp_bp_group* const group = bp->group + c->first_group;
-    channel_rows(bp, c, NNP_BP_FORWARD, n, cosine, rows);
-    for (int g = 0; g < c->n_groups; ++g, w += NNP_BP_TILE)
+    channel_rows(bp, c, NNP_BP_FORWARD, n, queue->cosine + at, rows);
+    for (int g = 0; g < c->n_groups; ++g) {
+        const nnp_vec* const w = is_chained(c, &group[g]) ? x->far + (size_t)group[g].narrow * x->stride + p
+                                                          : queue->w + (size_t)g * queue->stride + at;
         for (int i = 0; i < group[g].n; i += 8) {
             const nnp_bp_member* const f = bp->member + group[g].first + i;
             const int q = group[g].n - i < 8 ? group[g].n - i : 8;
@@ -239,18 +232,28 @@ static void tile_sums(const nnp_bp* bp, const nnp_bp_channel* c, nnp_vec* rows, 
             for (int e = 0; e < q; ++e) a[e] = rows + (size_t)f[e].row * NNP_BP_TILE;
             sum_rows(a, w, n, sums + (f - (bp->member + group[0].first)), q);
         }
+    }
 }
 
-/* Geometry of n triplets j, k0 .. of a channel, the first being number p; cosines to c, products R_j R_k N of
- * every group to w, rows NNP_BP_TILE apart. */
+/* Appends the triplets j, 0 .. n - 1 of a channel, the first being number p, to the queue. */
 static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block* b, const nnp_bp_near* v,
-                         int j, int k0, int n, size_t p, nnp_vec* c, nnp_vec* w)
+                         int j, int n, size_t p, nnp_bp_queue* queue)
 {
-    const nnp_bp_group* const group = bp->group + x->c->first_group;
-    cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
-    for (int g = 0; g < x->c->n_groups; ++g, w += NNP_BP_TILE) {
-        const nnp_vec* const row = v->value + (size_t)group[g].term * (size_t)v->n;
-        const nnp_vec *const rk = row + x->bk + k0, rj = row[x->bj + j];
+    const nnp_bp_channel* const c = x->c;
+    const nnp_bp_group* const group = bp->group + c->first_group;
+    nnp_vec* const cosine = queue->cosine + queue->n;
+    if (c->n_chain) {
+        gauss_row(bp, c, v, x->bj + j, x->bk, n, cosine, queue->sum + queue->n, queue->f + queue->n,
+                  x->dfar + p);
+    } else {
+        cosine_row(b, x->j0 + j, x->k0, n, cosine);
+        if (c->n_narrow) far_rows(bp, c, b, x->j0 + j, x->k0, n, x->far + p, x->dfar + p, x->stride);
+    }
+    for (int g = 0; g < c->n_groups; ++g) {
+        const nnp_vec* const row = v->value + (size_t)group[g].term * v->stride;
+        const nnp_vec *const rk = row + x->bk, rj = row[x->bj + j];
+        nnp_vec* const w = queue->w + (size_t)g * queue->stride + queue->n;
+        if (is_chained(c, &group[g])) continue;
         if (group[g].narrow >= 0) {
             const nnp_vec* const far = x->far + (size_t)group[g].narrow * x->stride + p;
             for (int k = 0; k < n; ++k) w[k] = rj * rk[k] * far[k];
@@ -258,6 +261,22 @@ static void triplets_row(const nnp_bp_triplets* x, const nnp_bp* bp, const nnp_b
             for (int k = 0; k < n; ++k) w[k] = rj * rk[k];
         }
     }
+    queue->n += n;
+}
+
+/* Sums over all triplets of the queue, the first being number p, and empties it. */
+static void queue_sums(const nnp_bp_triplets* x, const nnp_bp* bp, nnp_vec* rows, nnp_bp_queue* queue,
+                       size_t p, nnp_vec* sums)
+{
+    enum { U = NNP_BP_ABREAST };
+    const int parts = (queue->n + NNP_BP_TILE - 1) / NNP_BP_TILE;
+    const int piece = parts ? ((queue->n + parts - 1) / parts + U - 1) / U * U : 0;
+    for (int at = 0; at < queue->n; at += piece, p += (size_t)piece) {
+        const int n = queue->n - at < piece ? queue->n - at : piece;
+        if (x->c->n_chain) gauss_weights(x->c, n, queue->sum + at, queue->f + at, x->far + p, x->stride);
+        tile_sums(x, bp, rows, queue, at, n, p, sums);
+    }
+    queue->n = 0;
 }
 
 /* Geometry and G of a channel. Returns 0 if it has no triplet. */
@@ -272,23 +291,22 @@ static int triplets_values(nnp_bp_triplets* x, const nnp_bp* bp, const nnp_block
     nnp_arena inner = *arena;
     const nnp_bp_group* const last = &bp->group[c->first_group + c->n_groups - 1];
     const int first = bp->group[c->first_group].first, n_members = last->first + last->n - first;
-    nnp_vec* const w = nnp_take_vec(&inner, (size_t)c->n_groups * NNP_BP_TILE);
+    nnp_bp_queue queue;
+    queue.n = 0;
+    queue.stride = (size_t)(x->nk + NNP_BP_TILE + NNP_BP_ABREAST);
+    queue.cosine = nnp_take_vec(&inner, queue.stride);
+    queue.sum = nnp_take_vec(&inner, queue.stride);
+    queue.f = nnp_take_vec(&inner, queue.stride);
+    queue.w = nnp_take_vec(&inner, (size_t)c->n_groups * queue.stride);
     nnp_vec* const sums = nnp_take_vec(&inner, (size_t)n_members);
-    nnp_vec cosine[NNP_BP_TILE];
     for (int i = 0; i < n_members; ++i) sums[i] = nnp_splat(0);
-    size_t p = 0, tile = 0;
+    size_t p = 0;
     for (int j = 0; j < x->nj; ++j) {
         const int end = x->same ? j : x->nk;
-        if (c->n_narrow) far_rows(bp, c, b, x->j0 + j, x->k0, end, x->far + p, x->dfar + p, x->stride);
-        for (int k0 = 0, n; k0 < end; k0 += n) {
-            const int filled = (int)(p - tile);
-            n = end - k0 < NNP_BP_TILE - filled ? end - k0 : NNP_BP_TILE - filled;
-            triplets_row(x, bp, b, v, j, k0, n, p, cosine + filled, w + filled);
-            p += (size_t)n;
-            if (p - tile < NNP_BP_TILE && p < x->n_pairs) continue;
-            tile_sums(bp, c, v->rows, cosine, (int)(p - tile), w, sums);
-            tile = p;
-        }
+        triplets_row(x, bp, b, v, j, end, p, &queue);
+        p += (size_t)end;
+        if (queue.n > NNP_BP_TILE * 3 / 4 || j == x->nj - 1)
+            queue_sums(x, bp, v->rows, &queue, p - (size_t)queue.n, sums);
     }
     for (int i = 0; i < n_members; ++i)
         out[bp->member[first + i].input] += (nnp_real)bp->member[first + i].scale * sums[i];
@@ -335,15 +353,16 @@ static size_t bp_scratch(const nnp_model* model, int species, size_t m, int trai
     const size_t tile = NNP_BP_TILE, nt = (size_t)bp->n_terms, nf = (size_t)bp->n_functions;
     const size_t channels = (size_t)nnp_n_channels(model->n_species);
     const size_t groups = (size_t)bp->max_groups, members = (size_t)bp->max_members;
-    size_t vecs = (size_t)bp->max_own * (2 * m + tile + 1) + (3 * nt + 4) * m;
+    size_t vecs = (size_t)bp->max_own * (2 * m + tile + 1) +
+                  (3 * nt + 2 * (size_t)bp->n_cuts + 9) * (m + NNP_BP_ABREAST);
     vecs += (m * m / 2 + m + NNP_BP_ABREAST * channels) * 2 * (size_t)bp->max_narrow + 3 * nf +
             net_scratch(&model->net[species]);
-    vecs += ((size_t)bp->max_rows + groups) * tile + 5 * members;
+    vecs += (size_t)bp->max_rows * tile + (groups + 3) * (m + tile + NNP_BP_ABREAST) + 5 * members;
     vecs += groups * (sizeof(nnp_bp_pull) / sizeof(nnp_vec) + 1);
     vecs += (size_t)bp->first_set[model->n_species] * 2 * (NNP_BP_MONOMIALS + 1);
     if (training) /* tangents; one tile's rows */
         vecs += 8 * (2 * m + 1) + 4 * nf + (2 * (size_t)bp->max_own + 2 * (size_t)bp->max_narrow + 3) * tile;
-    *pieces = 32 + 4 * channels + 2 * groups + channels * sizeof(nnp_bp_triplets) / 64;
+    *pieces = 48 + 4 * channels + 2 * groups + channels * sizeof(nnp_bp_triplets) / 64;
     return vecs;
 }
 
@@ -393,7 +412,8 @@ static nnp_vec bp_evaluate(const nnp_model* model, const nnp_real* theta, nnp_bl
     for (int i = 0; i < nf; ++i) d[i] *= (nnp_real)bp->factor[i];
 
     radial_backward(bp, b, d, slopes, own);
-    for (int i = 0; i < n_live; ++i) bp_triplets_backward(bp, &x[i], b, &v, d, *arena);
+    for (int i = n_live - 1; i >= 0; --i) /* the latest are still in the cache */
+        bp_triplets_backward(bp, &x[i], b, &v, d, *arena);
     if (bp->first_set[s]) moments_backward(bp, b, &v, &mom, d);
     bp_near_backward(bp, b, &v);
     return energy;

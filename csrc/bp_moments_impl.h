@@ -53,7 +53,7 @@ NNP_FN void sum_sets(const int degree, const nnp_bp* bp, const nnp_block* b, con
             nnp_monomials(degree, b->ux[at + k], b->uy[at + k], b->uz[at + k], basis + k * NNP_BP_MONOMIALS);
         for (int i = bp->first_set[t]; i < bp->first_set[t + 1]; ++i) {
             const nnp_vec* const w =
-                v->value + (size_t)bp->set[i].term * (size_t)v->n + (size_t)(v->base[t] + k0);
+                v->value + (size_t)bp->set[i].term * v->stride + (size_t)(v->base[t] + k0);
             if (bp->set[i].degree != degree) continue;
             add_moments(w, basis, n, NNP_MONOMIALS(degree), mom->m + i * NNP_BP_MONOMIALS);
             for (int k = 0; k < n; ++k) mom->square[i] += w[k] * w[k];
@@ -192,7 +192,7 @@ NNP_FN void pull_species(const int degree, const nnp_bp* bp, const nnp_block* b,
         int q = 0;
         for (; i < bp->first_set[t + 1] && q < 4; ++i) {
             if (bp->set[i].degree != degree) continue;
-            const size_t row = (size_t)bp->set[i].term * (size_t)v->n + (size_t)v->base[t];
+            const size_t row = (size_t)bp->set[i].term * v->stride + (size_t)v->base[t];
             g[q] = mom->g + i * NNP_BP_MONOMIALS;
             w[q] = v->value + row;
             twice[q] = NNP_R(2.0) * mom->g_square[i];

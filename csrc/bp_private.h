@@ -16,7 +16,7 @@ int nnp_bp_window_row(nnp_bp* bp, nnp_bp_channel* c,
 /* Mark row k and what it is made of as wanted by sweeps (NNP_BP_FORWARD | ..). */
 void nnp_bp_use_row(nnp_bp* bp, const nnp_bp_channel* c, int k, int use);
 
-/* The channel's exponentials of r_jk, if all of its narrow terms are of that kind. */
-void nnp_bp_make_chain(const nnp_bp* bp, nnp_bp_channel* c);
+/* The channel's exponentials, if all of its narrow terms are Gaussians at the origin with one cutoff. */
+void nnp_bp_make_chain(nnp_bp* bp, nnp_bp_channel* c);
 
 #endif /* NNP_BP_PRIVATE_H */

@@ -119,7 +119,7 @@ void nnp_bp_use_row(nnp_bp* bp, const nnp_bp_channel* c, int k, int use)
     if (r->kind == NNP_BP_PRODUCT) nnp_bp_use_row(bp, c, r->b, use);
 }
 
-/* ---- exponentials of r_jk that are products of one another ---- */
+/* ---- exponentials that are products of one another ---- */
 
 static int find_link(const nnp_bp_channel* c, double eta)
 {
@@ -130,7 +130,7 @@ static int find_link(const nnp_bp_channel* c, double eta)
 
 static int add_link(nnp_bp_channel* c, int a, int b, double eta)
 {
-    c->chain[c->n_chain] = (nnp_bp_link){a, b, eta};
+    c->chain[c->n_chain] = (nnp_bp_link){NNP_BP_BOTH, a, b, 0, -1, eta};
     return c->n_chain++;
 }
 
@@ -159,7 +159,24 @@ static int compare_narrow(const nnp_bp_term* a, const nnp_bp_term* b)
     return (a->eta > b->eta) - (a->eta < b->eta);
 }
 
-void nnp_bp_make_chain(const nnp_bp* bp, nnp_bp_channel* c)
+/* Which links take the one before from a register, and which are to be kept. */
+static void sort_links(nnp_bp_channel* c)
+{
+    for (int k = 0; k < c->n_chain; k++) {
+        nnp_bp_link* const l = &c->chain[k];
+        const int a_last = l->a == k - 1, b_last = l->b == k - 1;
+        if (l->a < 0) {
+            l->kind = NNP_BP_EXPONENTIAL;
+            continue;
+        }
+        l->kind = a_last && b_last ? NNP_BP_SQUARE : a_last || b_last ? NNP_BP_TIMES : NNP_BP_BOTH;
+        if (l->kind == NNP_BP_TIMES && b_last) l->b = l->a;
+        if (l->kind == NNP_BP_BOTH) c->chain[l->a].keep = 1;
+        if (l->kind != NNP_BP_SQUARE) c->chain[l->b].keep = 1;
+    }
+}
+
+void nnp_bp_make_chain(nnp_bp* bp, nnp_bp_channel* c)
 {
     const int* const list = bp->narrow + c->first_narrow;
     int order[NNP_BP_MAX_CHAIN];
@@ -172,5 +189,11 @@ void nnp_bp_make_chain(const nnp_bp* bp, nnp_bp_channel* c)
             order[at] = order[at - 1];
         order[at] = k;
     }
-    for (int k = 0; k < c->n_narrow; k++) c->link[order[k]] = chain_link(c, bp->term[list[order[k]]].eta);
+    c->chain_cut = bp->term[list[0]].cut;
+    bp->cut[c->chain_cut].chained = 1;
+    for (int k = 0; k < c->n_narrow; k++) {
+        const int link = chain_link(c, bp->term[list[order[k]]].eta);
+        c->chain[link].narrow = order[k];
+    }
+    sort_links(c);
 }

@@ -8,7 +8,7 @@
 #include "math/bp.h"
 
 /* Long chains of operations run NNP_BP_ABREAST at a time, to fill the pipelines. */
-enum { NNP_BP_TILE = 32, NNP_BP_ABREAST = 4 };
+enum { NNP_BP_TILE = 32, NNP_BP_ABREAST = 8 };
 
 /* ---- rows of functions of one variable ---- */
 
@@ -31,6 +31,24 @@ static void cutoff_row(const nnp_bp_cut* cut, int n, const nnp_vec* r, nnp_vec* 
         NNP_BP_ROW(6, nnp_bp_cutoff(6, r[k], p, &f[k], &df[k]))
         NNP_BP_ROW(7, nnp_bp_cutoff(7, r[k], p, &f[k], &df[k]))
         NNP_BP_ROW(8, nnp_bp_cutoff(8, r[k], p, &f[k], &df[k]))
+    }
+}
+
+/* fc and (dfc/dr)/(r fc) at any number of distances */
+static void ratio_row(const nnp_bp_cut* cut, int n, const nnp_vec* r, nnp_vec* f, nnp_vec* h)
+{
+    const nnp_bp_cutoff_p p = {(nnp_real)cut->rc, (nnp_real)cut->inner,
+                               (nnp_real)(1 / (cut->rc - cut->inner))};
+    switch (cut->kind) {
+        NNP_BP_ROW(0, nnp_bp_cutoff_ratio(0, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(1, nnp_bp_cutoff_ratio(1, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(2, nnp_bp_cutoff_ratio(2, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(3, nnp_bp_cutoff_ratio(3, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(4, nnp_bp_cutoff_ratio(4, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(5, nnp_bp_cutoff_ratio(5, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(6, nnp_bp_cutoff_ratio(6, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(7, nnp_bp_cutoff_ratio(7, 1, &r[k], p, &f[k], &h[k]))
+        NNP_BP_ROW(8, nnp_bp_cutoff_ratio(8, 1, &r[k], p, &f[k], &h[k]))
     }
 }
 

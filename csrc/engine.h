@@ -17,7 +17,10 @@ double nnp_block_sum(const double* v, int n, int stride);
 int nnp_clash_error(const nnp_neigh* list, nnp_clash clash, double distance);
 
 int nnp_check_species(const nnp_model* model, int n, const int* species);
-int nnp_check_options(const nnp_options* options);
+
+/* Checked copy. A host compiled with an older, shorter struct gets the defaults of what it does not know;
+ * what a newer one sets that is unknown here is an error. from NULL: the defaults. */
+int nnp_take_options(const nnp_options* from, nnp_options* taken);
 
 /* Exponents so large that exp of them could leave the precision's range are an error. */
 int nnp_check_exponents(const nnp_model* model, const double* theta, int precision);

@@ -12,6 +12,12 @@
 
 #include "nnp_internal.h"
 
+#if defined(__GNUC__)
+#define NNP_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define NNP_PREFETCH(p) (void)0
+#endif
+
 /* Atoms and their full neighbour list. */
 typedef struct nnp_system {
     int n, n_total;    /* rows, atoms */

@@ -51,9 +51,11 @@ static nnp_clash kernels_evaluate(const nnp_model* model, const void* packed, co
     nnp_clash first = {-1, -1};
     nnp_arena outer = {(char*)scratch};
     const nnp_local local = local_load(system, plan, chunk, &outer, out->virials != NULL);
-    for (int i = plan->chunks[chunk].block; i < plan->chunks[chunk + 1].block; ++i) {
+    const int last = plan->chunks[chunk + 1].block - 1;
+    for (int i = plan->chunks[chunk].block; i <= last; ++i) {
         nnp_arena arena = outer;
         nnp_block b;
+        if (i < last) block_prefetch(system, plan, i + 1);
         const nnp_clash clash =
             block_gather(&b, &arena, &local, system, plan, i, nnp_near_cutoff(model), model->cutoff);
         if (first.row < 0) first = clash;

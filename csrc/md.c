@@ -1,5 +1,6 @@
 /* md.c - nnp_md: making one, running it, reading and setting its state. */
 #include "md_internal.h"
+#include "engine.h"
 #include "math/philox.h"
 #include "nnp_threads.h"
 #include <math.h>
@@ -53,6 +54,8 @@ static int check_options(const nnp_md_options* o)
 static int check_system(const nnp_model* model, const nnp_md_system* s)
 {
     if (s->n < 0) return nnp_fail(NNP_ERR_ARGUMENT, "md: n is %d", s->n);
+    if (!s->cell && s->pbc && (s->pbc[0] || s->pbc[1] || s->pbc[2]))
+        return nnp_fail(NNP_ERR_ARGUMENT, "md: an axis is periodic, but there is no cell");
     if (s->n > 0 && (!s->species || !s->x)) return nnp_fail(NNP_ERR_ARGUMENT, "md: species or x is NULL");
     for (int i = 0; i < s->n; i++) {
         int t = s->species[i];
@@ -110,11 +113,10 @@ static void copy_system(nnp_md* md, const nnp_md_system* s)
 static int make(nnp_md* md, const nnp_options* options, const nnp_md_system* system)
 {
     nnp_options o;
-    nnp_default_options(&o);
-    if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
-    o.size = sizeof o;
+    int status = nnp_take_options(options, &o);
+    if (status) return status;
     if (!(o.skin > 0)) o.skin = 1;
-    int status = nnp_workspace_new(md->model, &o, &md->work);
+    status = nnp_workspace_new(md->model, &o, &md->work);
     if (!status) status = allocate(md, system->n);
     if (status) return status;
     md->skin = nnp_work_skin(md->work);

@@ -27,8 +27,8 @@ typedef struct nnp_triplets { /* a channel with triplets in it */
     const nnp_real* abb;      /* [nf][3] a, b, beta */
     int same, n_pairs;
     nnp_side j, k;
-    nnp_vec* t; /* [n_pairs] T */
-    nnp_vec* e; /* [nf][n_pairs] exp(beta T) */
+    nnp_vec* t;  /* [n_pairs] T */
+    nnp_vec* dh; /* [nf][n_pairs] dh/dT */
 } nnp_triplets;
 
 static void near_take(nnp_near* v, nnp_arena* arena, int n)
@@ -106,25 +106,26 @@ static void triplet_t(const nnp_triplets* c, const nnp_near* v)
     }
 }
 
-/* One fingerprint: e = exp(beta T), and the sums P, Q. Returns F3. */
+/* One fingerprint: dh/dT = (1 + beta T) exp(beta T), and the sums P, Q. Returns F3. */
 static nnp_vec triplet_forward(const nnp_triplets* c, int f)
 {
-    const nnp_real beta = c->abb[3 * f + 2] * NNP_LOG2E;
+    const nnp_real beta = c->abb[3 * f + 2], beta2 = beta * NNP_LOG2E;
     const nnp_side* const sj = &c->j;
     const nnp_side* const sk = &c->k;
     const nnp_vec *aj = sj->a + f * sj->n, *bj = sj->b + f * sj->n;
     const nnp_vec *ak = sk->a + f * sk->n, *bk = sk->b + f * sk->n;
     nnp_vec *pk = sk->p + f * sk->n, *qk = sk->q + f * sk->n;
     const nnp_vec* t = c->t;
-    nnp_vec* e = c->e + (size_t)f * (size_t)c->n_pairs;
+    nnp_vec* dh = c->dh + (size_t)f * (size_t)c->n_pairs;
     nnp_vec sum = nnp_splat(0);
     for (int j = 0; j < sj->n; ++j) {
         const int end = c->same ? j : sk->n;
         const nnp_vec a = aj[j], b = bj[j];
         nnp_vec p = nnp_splat(0), q = nnp_splat(0);
         for (int k = 0; k < end; ++k) {
-            e[k] = nnp_exp2(beta * t[k]);
-            const nnp_vec h = t[k] * e[k];
+            const nnp_vec exp_k = nnp_exp2(beta2 * t[k]);
+            const nnp_vec h = t[k] * exp_k;
+            dh[k] = exp_k + beta * h;
             p += h * bk[k];
             q += h * ak[k];
             pk[k] += h * b;
@@ -134,7 +135,7 @@ static nnp_vec triplet_forward(const nnp_triplets* c, int f)
         sj->q[f * sj->n + j] += q;
         sum += NNP_R(0.5) * (a * p + b * q); /* sum_k h S_jk */
         t += end;
-        e += end;
+        dh += end;
     }
     return sum;
 }
@@ -151,7 +152,7 @@ static int triplets_build(nnp_triplets* c, const nnp_block* b, const nnp_near* v
     side_factors(&c->j, c, v->y);
     if (!c->same) side_factors(&c->k, c, v->y);
     c->t = nnp_take_vec(arena, (size_t)c->n_pairs);
-    c->e = nnp_take_vec(arena, (size_t)c->n_pairs * (size_t)c->nf);
+    c->dh = nnp_take_vec(arena, (size_t)c->n_pairs * (size_t)c->nf);
     triplet_t(c, v);
     for (int f = 0; f < c->nf; ++f) inputs[c->first + f] += triplet_forward(c, f);
     return 1;
@@ -170,19 +171,17 @@ static void side_backward(const nnp_triplets* c, const nnp_side* s, const nnp_ve
     }
 }
 
-/* dE/dT of row j's pairs: sum_f d_f e (1 + beta T) S, halved once more for T = 1/2 (...); into g [end] */
+/* dE/dT of row j's pairs: sum_f d_f dh/dT S, halved once more for T = 1/2 (...); into g [end] */
 static void triplet_row_backward(const nnp_triplets* c, int j, int end, size_t first, const nnp_vec* d,
                                  nnp_vec* g)
 {
-    const nnp_vec* const t = c->t + first;
     for (int k = 0; k < end; ++k) g[k] = nnp_splat(0);
     for (int f = 0; f < c->nf; ++f) {
-        const nnp_vec* const e = c->e + (size_t)f * (size_t)c->n_pairs + first;
+        const nnp_vec* const dh = c->dh + (size_t)f * (size_t)c->n_pairs + first;
         const nnp_vec *ak = c->k.a + f * c->k.n, *bk = c->k.b + f * c->k.n;
-        const nnp_real beta = c->abb[3 * f + 2];
         const nnp_vec a = NNP_R(0.25) * d[c->first + f] * c->j.a[f * c->j.n + j];
         const nnp_vec b = NNP_R(0.25) * d[c->first + f] * c->j.b[f * c->j.n + j];
-        for (int k = 0; k < end; ++k) g[k] += (e[k] + beta * t[k] * e[k]) * (a * bk[k] + b * ak[k]);
+        for (int k = 0; k < end; ++k) g[k] += dh[k] * (a * bk[k] + b * ak[k]);
     }
 }
 
@@ -250,18 +249,25 @@ static nnp_short_range msr_short_range(const nnp_model* model)
     return p;
 }
 
-/* 2-body sums into inputs; df [sum over neighbours of their channel's n2] keeps dF2/dr for the way back. */
-static void pairs_forward(const nnp_model* model, const nnp_real* theta, const nnp_block* b, nnp_vec* inputs,
-                          nnp_vec* df)
+/* 2-body sums into inputs; df [sum over neighbours of their channel's n2] keeps dF2/dr for the way back.
+ * Where pairs and triplets have one cutoff, x(r) of near neighbours is the y(r) of v. */
+static void pairs_forward(const nnp_model* model, const nnp_real* theta, const nnp_block* b,
+                          const nnp_near* v, nnp_vec* inputs, nnp_vec* df)
 {
     const nnp_msr* const m = &model->msr[b->species];
+    const int same = model->rc == model->rc3 && !(model->rs > 0);
     const nnp_short_range sr = msr_short_range(model);
     const nnp_real* alpha = theta + m->alpha;
     for (int t = 0, first = 0; t < b->n_species; alpha += m->n2[t], first += m->n2[t], ++t)
         for (int part = 2 * t; part < 2 * t + 2; ++part) NNP_EACH_NEIGHBOUR(b, part, n)
             {
                 nnp_vec x, dx, f, df_dx;
-                msr_cutoff(model, sr, b->r[n], &x, &dx);
+                if (same && part % 2 == 0) {
+                    x = v->y[n];
+                    dx = v->dy[n];
+                } else {
+                    msr_cutoff(model, sr, b->r[n], &x, &dx);
+                }
                 for (int a = 0; a < m->n2[t]; ++a) {
                     nnp_msr_pair(x, alpha[a], &f, &df_dx);
                     inputs[first + a] += f;
@@ -302,9 +308,9 @@ static nnp_vec msr_evaluate(const nnp_model* model, const nnp_real* theta, nnp_b
     nnp_vec* d = nnp_take_vec(arena, (size_t)nf);
     nnp_vec* df = nnp_take_vec(arena, (size_t)n * (size_t)msr_max_n2(m, s));
     for (int i = 0; i < nf; ++i) f[i] = nnp_splat(0);
-    pairs_forward(model, theta, b, f, df);
-
     const nnp_near v = near_variables(model, b, arena);
+    pairs_forward(model, theta, b, &v, f, df);
+
     nnp_triplets* const c = (nnp_triplets*)nnp_take(arena, (size_t)nnp_n_channels(s) * sizeof(nnp_triplets));
     int n_live = 0, first = nf;
     for (int i = 0; i < nnp_n_channels(s); ++i) first -= m->n3[i];
@@ -320,7 +326,7 @@ static nnp_vec msr_evaluate(const nnp_model* model, const nnp_real* theta, nnp_b
     for (int i = 0; i < nf; ++i) g[i] = nnp_log(f[i] + NNP_MSR_FLOOR) - theta[m->mu + i];
     *inputs_out = g;
     const nnp_vec energy = net_evaluate(&model->net[b->species], theta, g, d, arena);
-    for (int i = 0; i < nf; ++i) d[i] = d[i] / (f[i] + NNP_MSR_FLOOR); /* dE/dF */
+    for (int i = 0; i < nf; ++i) d[i] *= nnp_inverse(f[i] + NNP_MSR_FLOOR); /* dE/dF */
 
     pairs_backward(m, b, d, df);
     nnp_vec* const row = nnp_take_vec(arena, (size_t)n);

@@ -225,7 +225,7 @@ static int build(nnp_neigh* list, const int* species, const double* x, int n_thr
     return nnp_neigh_search(list, n_threads);
 }
 
-static int make_scratch(nnp_neigh* list)
+int nnp_neigh_scratch_new(nnp_neigh* list)
 {
     if (list->scratch) return NNP_OK;
     nnp_neigh_scratch* scratch = nnp_alloc(1, sizeof *scratch);
@@ -249,7 +249,7 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
     if (!(cutoff > 0) || !(cutoff <= 1e7))
         return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: cutoff is %g, expected 0 < cutoff <= 1e7", cutoff);
     n_threads = nnp_threads_for(n_threads, n);
-    if (make_scratch(list)) return NNP_ERR_MEMORY;
+    if (nnp_neigh_scratch_new(list)) return NNP_ERR_MEMORY;
     nnp_neigh_scratch* scratch = list->scratch;
     make_empty(list, NNP_OK);
     int status = nnp_grid_lattice(&scratch->grid, cell, pbc, cutoff);

@@ -136,6 +136,11 @@ int nnp_grid_lattice(nnp_grid* grid, const double* cell, const int* pbc, double 
     grid->cutoff = cutoff;
     double basis[3][3], length[3], normal[3];
     int periodic[3];
+    if (!cell && pbc && (pbc[0] || pbc[1] || pbc[2]))
+        return nnp_fail(NNP_ERR_ARGUMENT, "axis %d is periodic, but there is no cell",
+                        pbc[0]   ? 0
+                        : pbc[1] ? 1
+                                 : 2);
     for (int d = 0; d < 3; d++) periodic[d] = cell && (!pbc || pbc[d]);
     if (set_cell(grid, cell, periodic, basis)) return NNP_ERR_GEOMETRY;
     for (int d = 0; d < 3; d++) length[d] = normalise(basis[d]);

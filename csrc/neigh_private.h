@@ -69,6 +69,11 @@ static inline void nnp_grid_shift(const nnp_grid* grid, const int* image, double
     for (int c = 0; c < 3; c++) shift[c] = image[0] * h[c] + image[1] * h[3 + c] + image[2] * h[6 + c];
 }
 
+/* ---- neigh.c ---- */
+
+/* list->scratch, where there is none yet. */
+int nnp_neigh_scratch_new(nnp_neigh* list);
+
 /* ---- neigh_search.c ---- */
 
 /* Fills first and index from x, atom_start and ghost_start. */

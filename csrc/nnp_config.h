@@ -23,11 +23,31 @@ typedef double nnp_real;
 #endif
 
 #if defined(__CUDACC__)
-#define NNP_FN static __device__ __forceinline__
+#define NNP_FN       static __device__ __forceinline__
+#define NNP_TABLE_OF static __device__ const
 #elif defined(__GNUC__)
-#define NNP_FN static inline __attribute__((always_inline, unused))
+#define NNP_FN       static inline __attribute__((always_inline, unused))
+#define NNP_TABLE_OF static const
 #else
-#define NNP_FN static inline
+#define NNP_FN       static inline
+#define NNP_TABLE_OF static const
+#endif
+
+/* Kernels: NNP_GPU is set for nvcc, NVRTC and the tests' emulator, whose header comes first. */
+#if defined(NNP_GPU) && defined(__CUDACC__)
+#define NNP_KERNEL   extern "C" __global__ void
+#define NNP_RESTRICT __restrict__
+#define NNP_DYN_SHARED(T, name)                                                                              \
+    extern __shared__ __align__(16) unsigned char nnp_dynamic_shared[];                                      \
+    T* const name = (T*)nnp_dynamic_shared
+typedef int int32_t; /* NVRTC has no system headers */
+typedef unsigned int uint32_t;
+#if defined(__CUDACC_RTC__)
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#else
+typedef unsigned long uint64_t;
+#endif
 #endif
 
 #endif /* NNP_CONFIG_H */

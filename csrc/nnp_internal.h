@@ -4,6 +4,7 @@
 
 #include "nnpcore.h"
 #include "bp.h"
+#include "nnp_kinds.h"
 #include <stdint.h>
 #include <stddef.h>
 
@@ -34,19 +35,6 @@ int nnp_sort_by_key(int** histogram, size_t* capacity, int n, const int* key, in
 /* ---- model ---- */
 
 enum { NNP_METHOD_BASELINE = 0, NNP_METHOD_MSR = 1, NNP_METHOD_BP = 2 };
-enum { NNP_CUTOFF_COSINE = 0, NNP_CUTOFF_SMOOTH = 1 };
-enum {
-    NNP_ACT_LINEAR = 0,
-    NNP_ACT_TANH = 1,
-    NNP_ACT_LOGISTIC = 2, /* 1/(1 + e^-z) */
-    NNP_ACT_SOFTPLUS = 3, /* ln(1 + e^z) */
-    NNP_ACT_GAUSSIAN = 4, /* e^(-z^2/2) */
-    NNP_ACT_COS = 5,      /* cos z */
-    NNP_ACT_RELU = 6,     /* max(z, 0) */
-    NNP_ACT_EXP = 7,      /* e^-z */
-    NNP_ACT_HARMONIC = 8, /* z^2 */
-    NNP_N_ACTIVATIONS = 9
-};
 enum { NNP_MAX_LAYERS = 16 };
 
 /* Network of one centre species. Layer l maps width[l] inputs to width[l+1] outputs:

@@ -56,6 +56,7 @@ enum {
     NNP_ERR_SPECIES = 6,  /* an atom's species is not in the model */
     NNP_ERR_GEOMETRY = 7, /* singular cell, or atoms on top of each other */
     NNP_ERR_DIVERGED = 8, /* energies, forces or positions stopped being finite or reasonable */
+    NNP_ERR_CHANGED = 9,  /* nnp_compute_moved(): not the atoms or the list of the last nnp_compute() */
     NNP_ERR_INTERNAL = 255
 };
 
@@ -108,7 +109,7 @@ typedef struct nnp_options {
     size_t size;   /* sizeof(nnp_options), set by nnp_default_options() */
     int n_threads; /* 0: OpenMP's default */
     int precision; /* NNP_F64 or NNP_F32 */
-    double skin;   /* nnp_compute_cell() reuses its list until an atom moved skin/2; 0: never */
+    double skin;   /* own lists serve until an atom moved skin/2; 0: for one call */
 } nnp_options;
 
 NNP_API void nnp_default_options(nnp_options* options);
@@ -120,6 +121,13 @@ NNP_API void nnp_workspace_free(nnp_workspace* work);
 /* Extrapolation in the last evaluation: atoms that had a symmetry function outside its training range, and
  * how many functions of atoms did; 0 where the model keeps no range. */
 NNP_API void nnp_workspace_outside(const nnp_workspace* work, int64_t* atoms, int64_t* functions);
+
+/* The same of each of the n atoms (all those given, ghosts included) of the last evaluation: functions [n] is
+ * overwritten. An error where the model keeps no range. */
+NNP_API int nnp_workspace_outside_atoms(const nnp_workspace* work, int n, int* functions);
+
+/* The next evaluation makes a new list and plan, whatever the skin: its bits depend on nothing before. */
+NNP_API void nnp_workspace_renew(nnp_workspace* work);
 
 /* ---- energies and forces ------------------------------------------------------------------ */
 
@@ -145,6 +153,18 @@ typedef struct nnp_results {
  * x is [n_total][3] with ghost atoms in place; forces on ghosts are written too. */
 NNP_API int nnp_compute(const nnp_model* model, nnp_workspace* work, int n_total, const int* species,
                         const double* x, const nnp_neighbors* neighbors, const nnp_results* results);
+
+/* The same where only positions are new: atoms, species and list are those of the last nnp_compute() with
+ * this workspace, whose preparations serve again (a fifth to a third of a step). What differs is found, list
+ * entries included, and is NNP_ERR_CHANGED, with results untouched: call nnp_compute() then. */
+NNP_API int nnp_compute_moved(const nnp_model* model, nnp_workspace* work, int n_total, const int* species,
+                              const double* x, const nnp_neighbors* neighbors, const nnp_results* results);
+
+/* Own list among the host's atoms, ghosts in place: energies of atoms 0 .. n-1, whose neighbours are any of
+ * the n_total (nothing is periodic: images are ghosts). With options.skin the list serves until an atom or a
+ * ghost has moved skin/2 or n, n_total or species differ. Faster than most lists a host could give. */
+NNP_API int nnp_compute_ghosts(const nnp_model* model, nnp_workspace* work, int n, int n_total,
+                               const int* species, const double* x, const nnp_results* results);
 
 /* Own list. cell is [3][3], one lattice vector a row, or NULL for an isolated system;
  * pbc is [3] booleans or NULL for all true. Cells smaller than the cutoff are handled. */

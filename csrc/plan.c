@@ -297,11 +297,36 @@ int nnp_plan_build(nnp_plan* plan, const nnp_system* system, int n_species, int 
     return fill_back(plan, system, n_threads);
 }
 
+enum { GATHER_AHEAD = 32 }; /* parts asked for before their turn: they lie scattered */
+
+/* The same with stride 4 and width 3: forces. */
+static void gather_forces(const nnp_plan* plan, const double* part, int t0, int t1, double* value)
+{
+    const int last = plan->back_first[plan->n_targets] - 1;
+    for (int t = t0; t < t1; ++t) {
+        double* const to = value + 3 * (int64_t)t;
+        double x = to[0], y = to[1], z = to[2];
+        for (int q = plan->back_first[t]; q < plan->back_first[t + 1]; ++q) {
+            NNP_PREFETCH(part + 4 * (int64_t)plan->back[q < last - GATHER_AHEAD ? q + GATHER_AHEAD : last]);
+            const double* const from = part + 4 * (int64_t)plan->back[q];
+            x += from[0];
+            y += from[1];
+            z += from[2];
+        }
+        to[0] = x;
+        to[1] = y;
+        to[2] = z;
+    }
+}
+
 void nnp_plan_gather(const nnp_plan* plan, const double* part, int stride, int width, int t0, int t1,
                      double* value)
 {
-    for (int t = t0; t < t1; ++t)
-        for (int q = plan->back_first[t]; q < plan->back_first[t + 1]; ++q)
-            for (int c = 0; c < width; ++c)
-                value[(int64_t)t * width + c] += part[(int64_t)plan->back[q] * stride + c];
+    if (stride == 4 && width == 3)
+        gather_forces(plan, part, t0, t1, value);
+    else
+        for (int t = t0; t < t1; ++t)
+            for (int q = plan->back_first[t]; q < plan->back_first[t + 1]; ++q)
+                for (int c = 0; c < width; ++c)
+                    value[(int64_t)t * width + c] += part[(int64_t)plan->back[q] * stride + c];
 }

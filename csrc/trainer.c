@@ -306,7 +306,8 @@ static double random_sign(uint64_t seed, uint64_t frame, uint64_t i)
 }
 
 /* A tangent of random signs, scaled such that its square is on average the loss' curvature in the
- * predictions. */
+ * predictions. Signs of forces go by the caller's numbers of the atoms: the order of the rows does not
+ * matter. */
 static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, const nnp_loss* loss,
                            uint64_t seed, nnp_tangent* tangent)
 {
@@ -320,7 +321,10 @@ static void sketch_tangent(const nnp_trainer* t, const nnp_batch* b, int q, cons
         tangent->c = sqrt(f->weight * loss->w_energy) / f->n * random_sign(seed, frame, UINT32_MAX);
     if (f->forces) {
         const double each = sqrt(f->weight * loss->w_force / (3.0 * f->n));
-        for (int i = 0; i < 3 * f->n; ++i) lambda[i] = each * random_sign(seed, frame, (uint64_t)i);
+        for (int i = 0; i < f->n; ++i)
+            for (int c = 0; c < 3; ++c)
+                lambda[3 * i + c] =
+                    each * random_sign(seed, frame, 3 * (uint64_t)f->list.order[i] + (uint64_t)c);
         for (int i = f->n; i < f->n_total; ++i)
             memcpy(lambda + 3 * (int64_t)i, lambda + 3 * (int64_t)f->list.owner[i - f->n],
                    3 * sizeof(double));

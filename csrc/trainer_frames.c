@@ -18,14 +18,12 @@ static void frame_free(nnp_frame* f)
 
 int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trainer** out)
 {
-    nnp_options defaults;
-    nnp_default_options(&defaults);
+    nnp_options o;
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: model or out is NULL");
     if (!model->net) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_trainer_new: the model has no network to train");
-    if (!options) options = &defaults;
-    const int status = nnp_check_options(options);
+    const int status = nnp_take_options(options, &o);
     if (status) return status;
-    const nnp_kernels* const k = nnp_get_kernels(options->precision);
+    const nnp_kernels* const k = nnp_get_kernels(o.precision);
     if (!k) return NNP_ERR_ARGUMENT;
     nnp_trainer* const t = (nnp_trainer*)calloc(1, sizeof *t);
     if (!t) return nnp_fail(NNP_ERR_MEMORY, "out of memory: trainer");
@@ -33,8 +31,8 @@ int nnp_trainer_new(const nnp_model* model, const nnp_options* options, nnp_trai
     t->model = *model;
     t->model.n_baseline = 0;
     t->k = k;
-    t->precision = options->precision;
-    t->n_threads = nnp_thread_count(options->n_threads);
+    t->precision = o.precision;
+    t->n_threads = nnp_thread_count(o.n_threads);
     t->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
     if (!t->packed) {
         nnp_trainer_free(t);

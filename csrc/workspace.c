@@ -14,11 +14,21 @@ void nnp_default_options(nnp_options* options)
     options->skin = 0;
 }
 
-int nnp_check_options(const nnp_options* o)
+int nnp_take_options(const nnp_options* from, nnp_options* o)
 {
-    if (o->size != sizeof(nnp_options))
+    const size_t oldest = offsetof(nnp_options, skin) + sizeof o->skin;
+    nnp_default_options(o);
+    if (!from) return NNP_OK;
+    if (from->size < oldest || from->size > 4096)
         return nnp_fail(NNP_ERR_ARGUMENT, "nnp_options.size is %zu, expected %zu: call nnp_default_options",
-                        o->size, sizeof(nnp_options));
+                        from->size, sizeof *o);
+    for (size_t k = sizeof *o; k < from->size; ++k)
+        if (((const char*)from)[k])
+            return nnp_fail(NNP_ERR_ARGUMENT,
+                            "nnp_options has %zu bytes, this library knows %zu: it is older", from->size,
+                            sizeof *o);
+    memcpy(o, from, from->size < sizeof *o ? from->size : sizeof *o);
+    o->size = sizeof *o;
     if (o->precision != NNP_F64 && o->precision != NNP_F32)
         return nnp_fail(NNP_ERR_ARGUMENT, "precision is %d, expected NNP_F64 or NNP_F32", o->precision);
     if (!(o->skin >= 0) || !isfinite(o->skin))
@@ -30,24 +40,23 @@ int nnp_check_options(const nnp_options* o)
 
 int nnp_workspace_new(const nnp_model* model, const nnp_options* options, nnp_workspace** out)
 {
-    nnp_options defaults;
-    nnp_default_options(&defaults);
+    nnp_options o;
     if (!model || !out) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_workspace_new: model or out is NULL");
-    if (!options) options = &defaults;
-    int status = nnp_check_options(options);
-    if (!status) status = nnp_check_exponents(model, model->theta, options->precision);
+    int status = nnp_take_options(options, &o);
+    if (!status) status = nnp_check_exponents(model, model->theta, o.precision);
     if (status) return status;
-    const nnp_kernels* const k = nnp_get_kernels(options->precision);
+    const nnp_kernels* const k = nnp_get_kernels(o.precision);
     if (!k) return NNP_ERR_ARGUMENT;
     nnp_workspace* const w = (nnp_workspace*)calloc(1, sizeof *w);
     if (!w) return nnp_fail(NNP_ERR_MEMORY, "out of memory: workspace");
     w->model = nnp_model_hold(model);
-    w->options = *options;
+    w->options = o;
     w->k = k;
-    w->n_threads = nnp_thread_count(options->n_threads);
+    w->n_threads = nnp_thread_count(o.n_threads);
     w->wanted_threads = w->n_threads;
-    w->clash = nnp_clash_distance(model, options->precision);
+    w->clash = nnp_clash_distance(model, o.precision);
     nnp_neigh_init(&w->list);
+    nnp_neigh_init(&w->host.near);
     w->packed = nnp_alloc((size_t)model->n_parameters, (size_t)k->real_bytes);
     if (!w->packed) {
         nnp_workspace_free(w);
@@ -70,10 +79,11 @@ void nnp_workspace_free(nnp_workspace* w)
     nnp_free(w->per_row);
     nnp_free(w->outside);
     nnp_free(w->species);
-    nnp_free(w->host.x);
-    nnp_free(w->host.centre);
-    nnp_free(w->host.first);
-    nnp_free(w->host.index);
+    nnp_neigh_clear(&w->host.near);
+    nnp_free(w->host.species);
+    nnp_free(w->host.place);
+    nnp_free(w->host.permutation);
+    nnp_free(w->host.sums);
     free(w);
 }
 
@@ -102,6 +112,7 @@ int nnp_work_prepare(nnp_workspace* w, const nnp_system* s)
 static void count_outside(nnp_workspace* w, int n)
 {
     w->atoms_outside = w->functions_outside = 0;
+    w->rows_outside = n;
     for (int i = 0; i < n && w->outside; ++i) {
         w->atoms_outside += w->outside[i] > 0;
         w->functions_outside += w->outside[i];
@@ -114,10 +125,35 @@ void nnp_workspace_outside(const nnp_workspace* w, int64_t* atoms, int64_t* func
     *functions = w ? w->functions_outside : 0;
 }
 
+int nnp_workspace_outside_atoms(const nnp_workspace* w, int n, int* functions)
+{
+    if (!w || n < 0 || (n && !functions))
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_workspace_outside_atoms: a NULL argument, or n < 0");
+    if (!w->model->bp || !w->model->bp[0].minimum)
+        return nnp_fail(NNP_ERR_ARGUMENT, "the model keeps no training ranges of its symmetry functions");
+    const nnp_neigh* const list = w->host.kind == NNP_HOST_NONE ? &w->list : &w->host.near;
+    const int known = w->host.kind == NNP_HOST_NONE ? list->n : w->host.n_atoms;
+    if (n != known || w->rows_outside != list->n)
+        return nnp_fail(NNP_ERR_ARGUMENT, "nnp_workspace_outside_atoms: %d atoms, the last evaluation had %d",
+                        n, w->rows_outside == list->n ? known : 0);
+    for (int i = 0; i < n; ++i) functions[i] = 0;
+    for (int row = 0; row < list->n; ++row) functions[list->order[row]] = w->outside[row];
+    return NNP_OK;
+}
+
+void nnp_workspace_renew(nnp_workspace* w)
+{
+    if (!w) return;
+    w->listed = 0;
+    w->rows_outside = -1;
+    w->host.kind = NNP_HOST_NONE;
+}
+
 int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* force, double* virial,
                  double* virials, nnp_clash* clash)
 {
     const size_t halo = (size_t)w->plan.chunks[w->plan.n_chunks].halo;
+    w->rows_outside = -1;
     const int status =
         nnp_reserve(&w->part, &w->cap_part, halo * (virials ? 13 : 4) + (halo == 0), sizeof(double));
     if (status) return status;
@@ -130,7 +166,7 @@ int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* 
 int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x, const double* cell,
                    const int* pbc)
 {
-    w->listed = 0;
+    nnp_workspace_renew(w);
     w->n_threads = nnp_threads_for(w->wanted_threads, n);
     int status = nnp_check_species(w->model, n, species);
     if (!status)
@@ -199,6 +235,7 @@ static int same_list(const nnp_workspace* w, int n, const int* species, const do
 {
     const int all[3] = {1, 1, 1};
     if (!w->listed || n != w->list.n || !w->options.skin || w->has_cell != (cell != NULL)) return 0;
+    if (!cell && pbc && (pbc[0] || pbc[1] || pbc[2])) return 0; /* which building a list refuses */
     if (cell &&
         (memcmp(cell, w->cell, sizeof w->cell) != 0 || memcmp(pbc ? pbc : all, w->pbc, sizeof w->pbc) != 0))
         return 0;

@@ -5,6 +5,8 @@
 #include "engine.h"
 #include "workspace.h"
 
+enum { NNP_HOST_NONE = 0, NNP_HOST_LIST = 1, NNP_HOST_GHOSTS = 2 };
+
 struct nnp_workspace {
     const nnp_model* model;
     nnp_options options;
@@ -20,18 +22,24 @@ struct nnp_workspace {
     size_t cap_part, cap_rows;
     int* outside; /* [n] functions of each row outside their training range; NULL: the model keeps none */
     size_t cap_outside;
+    int rows_outside;                         /* rows of the last evaluation that outside holds; -1: none */
     int64_t atoms_outside, functions_outside; /* of the last evaluation */
     int listed;                               /* list belongs to the key below */
     double cell[9];
     int has_cell, pbc[3];
     int* species; /* [n] caller's order */
     size_t cap_species;
-    struct {            /* copy of a host's list: host_list.c */
-        double* x;      /* [n_total][4] */
-        int* centre;    /* [rows] */
-        int64_t* first; /* [rows+1] */
-        int* index;
-        size_t cap_x, cap_centre, cap_first, cap_index;
+    struct {              /* a host's atoms: host.h */
+        int kind;         /* NNP_HOST_: what the plan was made for */
+        nnp_neigh near;   /* rows and the atoms around them; order [n_total]: the host's numbers; no images */
+        int n_atoms;      /* the host's, those to be ignored included */
+        int* species;     /* [n_atoms] */
+        int* place;       /* [n_atoms] where an atom is in near; -1: nowhere */
+        int* permutation; /* scratch of the sorts */
+        double* sums;     /* [near.n_total][3] forces */
+        size_t cap_species, cap_place, cap_permutation, cap_sums, cap_order, cap_x, cap_built, cap_first;
+        int n_rows;        /* as nnp_compute_ghosts() was asked for */
+        uint64_t list_key; /* of the list that nnp_compute() was given */
     } host;
 };
 

@@ -53,18 +53,24 @@ class Adam:
         return theta - lr * self.scale * self._moments(grad * self.scale, self.step)
 
 
+def turn_on_cpu(blocks, basis, x, transpose=False):
+    """q x, or q^T x, of every block of x, float32 [P]; blocks: slices, basis: q [n,n] of each."""
+    return np.concatenate([rotate(q, x[b], transpose) for b, q in zip(blocks, basis, strict=True)])
+
+
 class EigenAdam(Adam):
     """Adam in the eigenbasis of A, block by block; plain Adam until the first basis is set.
 
-    blocks: slices of theta that cover it, each with a basis of its own. Moments go along when the basis changes: m
-    exactly, v by the squares of the rotation. The steps after the first basis grow over WARMUP.
+    blocks: slices of theta that cover it, each with a basis of its own. turn: turn_on_cpu(), or gpu.train.Turn. Moments
+    go along when the basis changes: m exactly, v by the squares of the rotation. The steps after the first basis grow
+    over WARMUP.
     """
 
     WARMUP = 200
 
-    def __init__(self, n_parameters, blocks, **options):
+    def __init__(self, n_parameters, blocks, turn=turn_on_cpu, **options):
         super().__init__(n_parameters, **options)
-        self.blocks = list(blocks)
+        self.blocks, self.turn = list(blocks), turn
         self.basis = [np.zeros((b.stop - b.start,) * 2, dtype=np.float32) for b in self.blocks]
         self.turned = 0  # step of the first basis; 0: none yet
 
@@ -98,19 +104,19 @@ class EigenAdam(Adam):
         self.step += 1
         age = self.step - self.turned + 1
         g = (grad * self.scale).astype(np.float32)
-        turned = np.concatenate([rotate(q, g[b], True) for b, q in zip(self.blocks, self.basis, strict=True)])
+        turned = self.turn(self.blocks, self.basis, g, True)
         step = self._moments(turned.astype(np.float64), age).astype(np.float32)
-        back = np.concatenate([rotate(q, step[b]) for b, q in zip(self.blocks, self.basis, strict=True)])
+        back = self.turn(self.blocks, self.basis, step)
         return theta - lr * min(1.0, age / self.WARMUP) * self.scale * back
 
 
-def make_optimizer(model, o):
-    """The optimiser of config.Optimizer o for a model, kinds adam and eigen."""
+def make_optimizer(model, o, turn=turn_on_cpu):
+    """The optimiser of config.Optimizer o for a model, kinds adam and eigen; turn: of the device that trains."""
     scale = np.where(model.exponents, o.exponent_scale, 1.0)
     options = {"beta1": o.beta1, "beta2": o.beta2, "eps": o.eps, "scale": scale}
     if o.kind == "adam":
         return Adam(model.n_parameters, **options)
-    return EigenAdam(model.n_parameters, parameter_blocks(model, o.basis_block), **options)
+    return EigenAdam(model.n_parameters, parameter_blocks(model, o.basis_block), turn, **options)
 
 
 def parameter_blocks(model, most):

@@ -13,7 +13,7 @@ except ModuleNotFoundError:
     raise ModuleNotFoundError("nnpcore.ase needs ASE: pip install 'nnpcore[ase]'", name="ase") from None
 
 from . import _core
-from .compute import core_error, precision_number
+from .compute import core_error, make_workspace
 from .model import Model
 from .validate import InputError, check_cell, check_numbers, check_pbc
 
@@ -34,7 +34,7 @@ class Calculator(_Base):
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]  # noqa: RUF012
-    default_parameters = {"precision": "float64", "n_threads": 0, "skin": 1.0}  # noqa: RUF012
+    default_parameters = {"precision": "float64", "n_threads": 0, "skin": 1.0, "device": "cpu"}  # noqa: RUF012
     discard_results_on_any_change = True
 
     def __init__(self, model, *, atoms=None, **parameters):
@@ -42,7 +42,8 @@ class Calculator(_Base):
 
         precision: "float64" or "float32". n_threads: 0 for all processors (as OMP_NUM_THREADS says). skin (Å): the
         neighbour list serves until an atom has moved half of it or cell or species changed; 0 makes a new one for
-        every call. All three can be changed with set(). Raises InputError, ModelFileError, OSError.
+        every call. device: "cpu" or "gpu" (needs CuPy). All four can be changed with set(). Raises InputError,
+        ModelFileError, OSError.
         """
         self.model = model if isinstance(model, Model) else Model.load(_path(model))
         self._check_names(parameters)
@@ -68,7 +69,7 @@ class Calculator(_Base):
         return "nnpcore"
 
     def set(self, **parameters):
-        """Change precision, n_threads or skin; returns what changed. Raises InputError."""
+        """Change precision, n_threads, skin or device; returns what changed. Raises InputError."""
         self._check_names(parameters)
         before = dict(self.parameters)
         changed = super().set(**parameters)
@@ -92,7 +93,7 @@ class Calculator(_Base):
         except (TypeError, ValueError):
             raise InputError(f"n_threads, skin: expected numbers, got {p['n_threads']!r}, {p['skin']!r}") from None
         try:
-            return _core.Workspace(self.model.core, n_threads, precision_number(p["precision"]), skin)
+            return make_workspace(self.model, p["precision"], n_threads, skin, p["device"])
         except _core.NnpError as error:
             raise InputError(str(error)) from None
 

@@ -1,30 +1,29 @@
-"""`nnpcore bench`: how fast this machine runs the core. Microseconds an atom, GFLOP/s, share of the FMA peak, memory.
+"""`nnpcore bench`: how fast this machine runs the core, and what keeps it from being faster.
 
 What is timed, on liquid mW water made on the spot: a fresh neighbour list; energy and forces of Stillinger-Weber and of
 an MSR network (5 + 5 fingerprints, 25-25) with a list at hand; the gradient of the force loss; a step of dynamics at
-298 K with all that belongs to it, rebuilds of the list included. Medians of interleaved runs.
+298 K and 5 fs with all that belongs to it, rebuilds of the list included, and which part of it is not forces. Medians
+of interleaved runs.
 
-GFLOP/s count what the formulas need for the pairs and triplets inside the cutoffs (count_msr, count_sw: a fused
-multiply-add is 2, a division or root 1, an exponential what its polynomial takes), not padding. The peak is
-measured in the same run (bench_peak.c, compiled on the spot where there is a C compiler).
+Operations and bytes are counted by formula (bench_count.py), the peaks they are held against measured in the same
+run (bench_native.py): fused multiply-adds, and copies of as many bytes as the task touches. limit says which of
+the two bounds is the larger one, "latency" where the time is more than five times both: then instructions that are
+neither, or waiting for results, branches and caches, take it.
 """
 
-import ctypes
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from . import __version__, _core
+from . import bench_count as count
+from .bench_native import Native
 from .checkpoint import write_atomic
 from .md import MD
 from .model import Model, load
@@ -33,8 +32,10 @@ from .validate import InputError
 
 SEED_BOX = 500  # molecules
 DENSITY, TEMPERATURE = 0.9978, 298.0  # g/cm3, K: mW at 1 atm
-VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 LARGEST_FRAME = 20_000  # molecules in a frame of the training gradient
+SKIN = 1.0  # Angstrom
+STEPS = 20  # of dynamics in a run
+LATENCY = 0.2  # share of the nearer bound below which it does not limit
 
 
 # ---- the system ----
@@ -64,63 +65,6 @@ def enlarge(box, n):
     return np.ascontiguousarray(x), np.tile(box[1], (int(np.prod(times)), 1)), cell
 
 
-# ---- counting ----
-
-
-def count_environment(x, cell, cutoffs):
-    """Mean neighbours and mean unordered neighbour pairs of an atom within each cutoff: [(n, triplets)]."""
-    from .neighbors import neighbor_list
-
-    i, d = neighbor_list("id", x, cell, True, max(cutoffs))
-    out = []
-    for cutoff in cutoffs:
-        n = np.bincount(i[d < cutoff], minlength=len(x))
-        out.append((n.mean(), (n * (n - 1) / 2).mean()))
-    return out
-
-
-def count_msr(model, x, cell, bits):
-    """Floating-point operations an atom of energy and forces of a one-species MSR model (csrc/msr_impl.h)."""
-    own = model.describe()
-    exp2, cutoff, log = (24, 38, 30) if bits == 64 else (14, 24, 22)
-    n2, n3 = own["msr"]["n2"][0][0], own["msr"]["n3"][0][0]
-    (n, _), (near, triplets) = count_environment(x, cell, (own["msr"]["rc"], own["msr"]["rc3"]))
-    gather = 13 * n + 6 * n  # vectors, lengths; sums of pair gradients into forces
-    pairs = n * (cutoff + 6 + n2 * (exp2 + 9))
-    sides = near * (cutoff + 26 + n3 * (2 * exp2 + 10))
-    threes = triplets * (7 + 16 + n3 * (exp2 + 10 + 8))
-    widths = [n2 + n3, *own["hidden"][0], 1]
-    weights = sum(a * b for a, b in pairwise(widths))
-    network = 4 * weights + sum(widths[1:-1]) * (exp2 + 9) + (n2 + n3) * (log + 3)
-    return gather + pairs + sides + threes + network
-
-
-def count_sw(model, x, cell, bits):
-    """Floating-point operations an atom of energy and forces of Stillinger-Weber by moments (csrc/baseline_impl.h)."""
-    ((n, _),) = count_environment(x, cell, (model.cutoff,))
-    exp = 30 if bits == 64 else 20
-    return n * (13 + 6 + 2 * exp + 30 + 21 + 50) + 30
-
-
-COUNT = {"sw": count_sw, "msr": count_msr}
-
-
-def fma_peak(isa, bits, threads, seconds=0.1):
-    """GFLOP/s of fused multiply-adds on so many threads at once; None where there is no C compiler."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "peak.so")
-        command = [compiler, "-O3", "-shared", "-fPIC", str(Path(__file__).with_name("bench_peak.c")), "-o", str(path)]
-        if subprocess.run(command, capture_output=True).returncode:
-            return None
-        peak = ctypes.CDLL(str(path)).nnp_bench_peak
-        peak.restype, peak.argtypes = ctypes.c_double, (ctypes.c_int, ctypes.c_int, ctypes.c_double)
-        with ThreadPoolExecutor(threads) as pool:  # ctypes lets go of the interpreter
-            return sum(pool.map(lambda _: peak(VECTOR_BYTES[isa], bits == 32, seconds), range(threads)))
-
-
 def resident():
     """Resident memory of this process in bytes; None where /proc does not tell."""
     try:
@@ -135,7 +79,7 @@ def resident():
 
 def time_list(models, system, precision, threads):
     x, _, cell = system
-    pbc, cutoff = np.ones(3, dtype=np.intc), models["msr"].cutoff + 1.0
+    pbc, cutoff = np.ones(3, dtype=np.intc), models["msr"].cutoff + SKIN
     kept = _core.NeighList()
     return lambda: kept.build(x, cell, pbc, cutoff, threads), len(x)
 
@@ -144,7 +88,7 @@ def time_compute(name):
     def prepare(models, system, precision, threads):
         x, _, cell = system
         species, pbc = np.zeros(len(x), dtype=np.intc), np.ones(3, dtype=np.intc)
-        work = _core.Workspace(models[name].core, threads, int(precision == "float32"), 1.0)
+        work = _core.Workspace(models[name].core, threads, int(precision == "float32"), SKIN)
         return lambda: work.compute(species, x, cell, pbc, True, False), len(x)
 
     return prepare
@@ -160,7 +104,7 @@ def time_gradient(models, system, precision, threads):
     return lambda: trainer.gradient(theta, frames), len(x)
 
 
-def time_md(name, steps=20):
+def time_md(name, steps=STEPS):
     def prepare(models, system, precision, threads):
         x, v, cell = system
         md = MD(models[name], x, "O", cell, velocities=v, dt=5.0, precision=precision, threads=threads)
@@ -191,7 +135,65 @@ def measure(jobs, runs):
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def rows(models, box, n, threads, runs, tasks, peaks):
+# ---- what it should take ----
+
+
+class Roofline:
+    """Operations and bytes of every task, and the time they take at the machine's peaks."""
+
+    def __init__(self, models, box, threads):
+        self.models, self.box, self.native = models, box, Native()
+        self.environments = {name: count.model_environment(models[name], box[0], box[2]) for name in models}
+        self.peaks = {(bits, t): self.native.fma(_core.isa(), bits, t) for bits, t in product((64, 32), threads)}
+        self._splits = {}
+
+    def split(self, name, system, precision, threads):
+        """Parts of a step of dynamics, from bench_native.py, the median run of three; None without a C compiler."""
+        key = (name, len(system[0]), precision, threads)
+        if key not in self._splits:
+            runs = 3 if len(system[0]) < 50_000 else 1
+            splits = [self.native.step(self.models[name], system, precision, threads, STEPS) for _ in range(runs)]
+            self._splits[key] = sorted(splits, key=lambda s: s["step"])[runs // 2] if splits[0] else None
+        return self._splits[key]
+
+    def count(self, task, system, precision, split):
+        """(operations, bytes) an atom; the bytes are None where nothing measured the halo."""
+        bits, name = int(precision[5:]), "sw" if task.endswith("sw") else "msr"
+        e, model = self.environments[name], self.models[name]
+        force = count.flop_sw if name == "sw" else count.flop_msr
+        if task == "list":
+            flop = count.flop_list(self.models["msr"].cutoff + SKIN, system[2], e.density)
+            return flop, count.bytes_list(e.listed)
+        halo, builds = (split["halo"], split["builds"]) if split else (None, 0)
+        if task == "gradient":
+            return count.flop_gradient(model, e, bits), halo and count.bytes_gradient(e, halo)
+        if task.startswith("md"):
+            flop = force(model, e, bits) + 30 + builds * count.flop_list(model.cutoff + SKIN, system[2], e.density)
+            return flop, halo and count.bytes_step(e, halo, builds)
+        return force(model, e, bits), halo and count.bytes_compute(e, halo)
+
+    def judge(self, row, system):
+        """Add to a row with us_per_atom what was counted, the shares of the peaks, and the limit."""
+        task, precision, threads = row["task"], row["precision"], row["threads"]
+        name = "sw" if task.endswith("sw") else "msr"
+        split = None if task == "list" else self.split(name, system, precision, threads)
+        flop, traffic = self.count(task, system, precision, split)
+        seconds = row["us_per_atom"] * 1e-6
+        row.update(flop_per_atom=flop, gflops=flop / seconds * 1e-9, traffic_bytes_per_atom=traffic)
+        peak = self.peaks[32 if task == "list" else int(precision[5:]), threads]
+        copy = None if traffic is None else self.native.copy(traffic * row["n_atoms"], threads)
+        row["share_of_peak"] = peak and row["gflops"] / peak
+        row["copy_gb_s"], row["share_of_copy"] = copy, copy and traffic / seconds * 1e-9 / copy
+        if peak and copy:
+            nearer = max(("compute", row["share_of_peak"]), ("memory", row["share_of_copy"]), key=lambda b: b[1])
+            row["limit"] = nearer[0] if nearer[1] >= LATENCY else "latency"
+        if task.startswith("md") and split:
+            row["split_us"] = {k: v for k, v in split.items() if k not in ("builds", "halo")}
+            row["builds_per_step"], row["not_forces"] = split["builds"], 1 - split["forces"] / split["step"]
+        return row
+
+
+def rows(models, box, n, threads, runs, tasks, roofline):
     """One dict for each task and precision, for about n molecules on so many threads."""
     system = enlarge(box, n)
     for task in tasks:
@@ -203,17 +205,12 @@ def rows(models, box, n, threads, runs, tasks, peaks):
             jobs[precision] = PREPARE[task](models, system, precision, threads)
             jobs[precision][0]()
             memory[precision] = None if before is None else max(0, resident() - before) / len(system[0])
-        for precision, seconds in measure(jobs, runs).items():
+        times = {precision: seconds / jobs[precision][1] for precision, seconds in measure(jobs, runs).items()}
+        jobs.clear()
+        for precision, seconds in times.items():
             row = {"task": task, "precision": precision, "threads": threads, "n_atoms": len(system[0])}
-            atoms, bits = jobs[precision][1], int(precision[5:])
-            row["us_per_atom"] = seconds / atoms * 1e6
-            row["bytes_per_atom"] = memory[precision]
-            if task in COUNT:
-                row["flop_per_atom"] = COUNT[task](models[task], box[0], box[2], bits)
-                row["gflops"] = row["flop_per_atom"] * atoms / seconds * 1e-9
-                peak = peaks[bits, threads]
-                row["share_of_peak"] = None if peak is None else row["gflops"] / peak
-            yield row
+            row.update(us_per_atom=seconds * 1e6, bytes_per_atom=memory[precision])
+            yield roofline.judge(row, system)
 
 
 def bench(sizes=(1000, 10_000), threads=(1, 2), runs=5, tasks=None, model=None, say=print):
@@ -225,45 +222,64 @@ def bench(sizes=(1000, 10_000), threads=(1, 2), runs=5, tasks=None, model=None, 
     models = {"sw": Model.stillinger_weber("mW"), "msr": load(model or Path(__file__).with_name("mw_msr.nnp"))}
     if models["msr"].method != "msr" or models["msr"].species != ["O"]:
         raise InputError(f"{model}: expected an MSR model of the species O")
-    isa = _core.isa()
-    peaks = {(bits, t): fma_peak(isa, bits, t) for bits, t in product((64, 32), threads)}
+    box = seed_box(models["sw"])
+    roofline = Roofline(models, box, threads)
     result = {
         "version": __version__,
         "machine": processor(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": os.getloadavg(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "isa": isa,
+        "isa": _core.isa(),
         "openmp": bool(_core.has_openmp()),
         "runs": runs,
-        "peak": [{"bits": bits, "threads": t, "gflops": peak} for (bits, t), peak in peaks.items()],
+        "peak": [{"bits": bits, "threads": t, "gflops": peak} for (bits, t), peak in roofline.peaks.items()],
+        "copy": [{"threads": t, "gb_s": roofline.native.copy(2**28, t)} for t in threads],
         "rows": [],
     }
-    say(f"{result['machine']}, {result['cpus']} processors, {isa}, load {result['load_average'][0]:.2f}")
-    for (bits, t), peak in peaks.items():
-        say(f"FMA peak float{bits}, {t} threads: " + ("no C compiler" if peak is None else f"{peak:.1f} GFLOP/s"))
-    box = seed_box(models["sw"])
+    say(f"{result['machine']}, {result['cpus']} processors, {result['isa']}, load {result['load_average'][0]:.2f}")
+    for t, copy in zip(threads, result["copy"], strict=True):
+        say(
+            f"{t} threads: " + ("no C compiler, no peaks" if copy["gb_s"] is None else peaks(roofline, t, copy["gb_s"]))
+        )
     say(HEADER)
     for n, t in product(sizes, threads):
-        for row in rows(models, box, n, t, runs, tasks, peaks):
+        for row in rows(models, box, n, t, runs, tasks, roofline):
             result["rows"].append(row)
             say(line(row))
+    say(LEGEND)
     return result
 
 
-HEADER = "task      precision threads    atoms   us/atom  GFLOP/s of peak  B/atom"
+def peaks(roofline, threads, copy):
+    """The machine's peaks on so many threads as text."""
+    double, single = (roofline.peaks[bits, threads] for bits in (64, 32))
+    return f"fused multiply-adds {double:.0f} GFLOP/s float64, {single:.0f} float32; copies in memory {copy:.1f} GB/s"
+
+
+HEADER = (
+    "task      precision threads    atoms   us/atom  GFLOP/s of peak  B moved of copy  limit   not forces  B resident"
+)
+LEGEND = (
+    "of peak, of copy: share of the fused multiply-adds and of the copies that this machine does; limit: the nearer of "
+    "the two,\nlatency where both are under a fifth; not forces: share of a step of dynamics; B: bytes an atom"
+)
 
 
 def line(row):
     """One row of the table as text."""
-    share, memory = row.get("share_of_peak"), row["bytes_per_atom"]
-    gflops = f"{row['gflops']:.2f}" if "gflops" in row else ""
-    share = "" if share is None else f"{100 * share:.0f} %"
-    memory = "" if memory is None else f"{memory:.0f}"
+
+    def show(key, form="{:.0f}", scale=1.0):
+        value = row.get(key)
+        return "" if value is None else form.format(scale * value)
+
+    percent = {"form": "{:.0f} %", "scale": 100}
     return (
         f"{row['task']:9s} {row['precision']:9s} {row['threads']:7d} {row['n_atoms']:8d} {row['us_per_atom']:9.3f} "
-        f"{gflops:>8s} {share:>7s} {memory:>7s}"
-    )
+        f"{show('gflops', '{:.2f}'):>8s} {show('share_of_peak', **percent):>7s} {show('traffic_bytes_per_atom'):>8s} "
+        f"{show('share_of_copy', **percent):>7s}  {row.get('limit', ''):8s} {show('not_forces', **percent):>9s} "
+        f"{show('bytes_per_atom'):>11s}"
+    ).rstrip()
 
 
 def processor():

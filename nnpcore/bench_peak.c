@@ -1,8 +1,11 @@
-/* bench_peak.c - how many fused multiply-adds a second this processor's vector units do: the ceiling that
- * `nnpcore bench` and bench/bench_core.c hold the kernels against. Plain C; nothing of the core is needed.
+/* bench_peak.c - how many fused multiply-adds a second this processor's vector units do and how many bytes it
+ * copies: the two ceilings that `nnpcore bench` and bench/bench_core.c hold the core against. Plain C;
+ * nothing of the core is needed.
  *
  * Twelve independent chains of x = x a + b hide the latency of the two FMA units of current processors.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { CHAINS = 12 };
@@ -55,4 +58,27 @@ double nnp_bench_peak(int vector_bytes, int is_float, double seconds)
 #endif
     (void)vector_bytes;
     return is_float ? peak_float_16(seconds) : peak_double_16(seconds);
+}
+
+/* One thread's copy bandwidth, GB/s read and written, between two arrays of bytes/2 each; 0 without memory.
+ */
+double nnp_bench_copy(double bytes, double seconds)
+{
+    const size_t half = (size_t)(bytes / 2);
+    char *const from = malloc(half), *const to = malloc(half);
+    double done = 0, spent = 0;
+    if (from && to) {
+        memset(from, 1, half);
+        memset(to, 2, half);
+        const double begin = seconds_now();
+        do {
+            memcpy(to, from, half);
+            from[(size_t)done % half] = to[half / 2]; /* so that no copy can be left out */
+            done += 2.0 * (double)half;
+            spent = seconds_now() - begin;
+        } while (spent < seconds);
+    }
+    free(from);
+    free(to);
+    return spent > 0 ? done / spent * 1e-9 : 0;
 }

@@ -32,13 +32,28 @@ def precision_number(precision):
     return PRECISIONS[precision]
 
 
+def make_workspace(model, precision="float64", n_threads=0, skin=0.0, device="cpu"):
+    """What computes a model's energies on a device: a _core.Workspace, or a gpu.model.Workspace, which has its
+    interface. Raises InputError, NnpError."""
+    number = precision_number(precision)
+    if device == "cpu":
+        return _core.Workspace(model.core, n_threads, number, skin)
+    if device != "gpu":
+        raise InputError(f'device: {device!r} is not one of "cpu", "gpu"')
+    if not (skin >= 0 and np.isfinite(skin)):
+        raise InputError(f"skin: {skin!r} Å, expected a finite number >= 0")
+    from .gpu.model import Workspace
+
+    return Workspace(model, precision, skin)
+
+
 def core_error(error):
     """What the core refuses (NnpError) as the exception a user sees: InputError for arguments, atoms, cells."""
     return InputError(str(error)) if error.code in (1, 6, 7) else error
 
 
 def compute(workspace, positions, species, cell=None, pbc=None, forces=True, virials=False):
-    """Results of one configuration with a _core.Workspace; arguments as Model.compute()."""
+    """Results of one configuration with a workspace (make_workspace); arguments as Model.compute()."""
     positions = check_positions(positions)
     species = check_species(species, workspace.model.species, n=len(positions))
     cell = check_cell(cell)

@@ -131,6 +131,7 @@ class Train(Section):
     seed: Annotated[int, Meta(ge=0, lt=2**62)] = 1
     threads: CountOrZero = 0  # 0: all
     precision: Literal["float64", "float32"] = "float64"
+    device: Literal["cpu", "gpu"] = "cpu"  # gpu: needs CuPy
     validate_every: Count = 1  # epochs
     checkpoint_seconds: NotNegative = 60.0  # 0: after every step
     cache_memory: NotNegative = 1000.0  # MB for symmetry functions and derivatives that are kept (method bp)
@@ -155,6 +156,8 @@ class TrainConfig(Section):
             raise ConfigError(f"model.rc3 is {self.model.rc3}, expected at most model.rc = {self.model.rc}")
         if (self.model.method == "bp") != (self.model.functions is not None) and self.model.init_from is None:
             raise ConfigError('model.functions: needed for method = "bp", and for no other')
+        if self.optimizer.kind == "kalman" and self.train.device == "gpu":
+            raise ConfigError('optimizer.kind = "kalman" runs on the CPU: expected train.device = "cpu", or another kind')
         if self.schedule.kind == "exponential" and self.schedule.end == 0:
             raise ConfigError("schedule.end is 0, expected a number above 0 for an exponential schedule")
         if not any(end > 0 for w in (self.loss.energy, self.loss.force, self.loss.stress) for end in ends(w)):

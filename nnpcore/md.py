@@ -1,4 +1,4 @@
-"""Molecular dynamics: an MD object over the C loop, and `nnpcore md`, a simulation in a run folder.
+"""Molecular dynamics: an MD object over the C loop, or the GPU's, and `nnpcore md`, a simulation in a run folder.
 
     simulation = nnpcore.md.MD(model, positions, "O", cell, temperature=300, ensemble="bussi", dt=5)
     simulation.run(1000);  simulation.thermo()["temperature"]
@@ -39,8 +39,8 @@ class MD:
     (K), or zero where that is None. masses [n] amu: the model's by default. ensemble: "nve", "langevin" (friction,
     1/fs) or "bussi" (tau, fs) at temperature. dt in fs. Random numbers depend on seed, step and atom alone. skin (Å):
     margin of the neighbour list. precision "float64" or "float32". threads: 0 for all. f_max (eV/Å): a larger force is
-    a Diverged. momentum_every: steps between removals of the total momentum, 0 for never.
-    Raises InputError, nnpcore._core.NnpError.
+    a Diverged. momentum_every: steps between removals of the total momentum, 0 for never. device: "cpu", or "gpu" for
+    a CUDA device (docs/gpu.md); then threads means nothing. Raises InputError, nnpcore._core.NnpError.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class MD:
         f_max=1000.0,
         momentum_every=0,
         virial_every=0,
+        device="cpu",
     ):
         positions = validate.check_positions(positions)
         n = len(positions)
@@ -82,27 +83,19 @@ class MD:
         if ensemble != "nve" and temperature is None:
             raise InputError(f"temperature: missing, ensemble {ensemble!r} needs it")
         self._cell = cell
-        self._core = _core.MD(
-            model.core,
-            self.species,
-            positions,
-            velocities,
-            self.masses,
-            cell,
-            self.pbc,
-            threads,
-            PRECISION[precision],
-            skin,
-            ensemble=ensemble,
-            dt=dt,
-            temperature=300.0 if temperature is None else temperature,
-            friction=friction,
-            tau=tau,
-            seed=seed,
-            f_max=f_max,
-            momentum_every=momentum_every,
-            virial_every=virial_every,
-        )
+        options = {
+            "ensemble": ensemble,
+            "dt": dt,
+            "temperature": 300.0 if temperature is None else temperature,
+            "friction": friction,
+            "tau": tau,
+            "seed": seed,
+            "f_max": f_max,
+            "momentum_every": momentum_every,
+            "virial_every": virial_every,
+        }
+        system = (self.species, positions, velocities, self.masses, cell, self.pbc)
+        self._core = _make_core(device, model, system, threads, precision, skin, options)
         if velocities is None and temperature is not None:
             self._core.draw_velocities(temperature)
         self.rdf = None
@@ -235,6 +228,15 @@ class MD:
     def symbols(self):
         """[n] element symbols."""
         return [self.names[s] for s in self.species]
+
+
+def _make_core(device, model, system, threads, precision, skin, options):
+    """The object that holds the state and takes the steps: _core.MD, or its twin on the device."""
+    if device == "cpu":
+        return _core.MD(model.core, *system, threads, PRECISION[precision], skin, **options)
+    from .gpu import backend, md
+
+    return md.MD(backend.get(device), model, *system, precision, skin, **options)
 
 
 def _masses(masses, n):

@@ -45,6 +45,7 @@ class Dynamics(Section):
     skin: Positive = 1.0  # A
     precision: Literal["float64", "float32"] = "float64"
     threads: CountOrZero = 0  # 0: all
+    device: Literal["cpu", "gpu"] = "cpu"
     f_max: Positive = 1000.0  # eV/A
     momentum_every: CountOrZero = 0  # steps between removals of the total momentum
     outside_max: CountOrZero | None = None  # more atoms outside the model's training range than this are an event
@@ -99,7 +100,8 @@ class MDConfig(Section):
 
 # keys that a resumed run may change: they do not touch the path of the atoms, nor what the files hold
 FREE = {
-    "md": ("steps", "threads", "outside_max", "on_outside", "outside_every"),
+    # a device changes rounding, as compilers do
+    "md": ("steps", "threads", "device", "outside_max", "on_outside", "outside_every"),
     "output": ("folder", "checkpoint_seconds"),
     "model": ("file",),
     "structure": ("file",),

@@ -231,7 +231,7 @@ class _Run:
     def _make(self, structure, arrays, document):
         m = self.settings.md
         options = {k: getattr(m, k) for k in ("ensemble", "dt", "temperature", "friction", "tau", "seed", "skin")}
-        options |= {k: getattr(m, k) for k in ("precision", "threads", "f_max", "momentum_every")}
+        options |= {k: getattr(m, k) for k in ("precision", "threads", "device", "f_max", "momentum_every")}
         options["virial_every"] = self.settings.output.thermo
         if structure:
             return self._start(structure, options)

@@ -367,6 +367,7 @@ class Model:
         precision="float64",
         n_threads=0,
         skin=0.0,
+        device="cpu",
     ):
         """Energy, forces and stress of one configuration (compute.Results).
 
@@ -374,15 +375,15 @@ class Model:
         three lengths, or None for an isolated system. pbc: one or three booleans (True where there is a cell).
         virials: per-atom 3x3 virials too. precision: "float64" or "float32" (float arithmetic, double sums).
         n_threads: 0 for all. skin (Å): > 0 keeps the neighbour list between calls until an atom moved half of it.
-        Raises InputError (bad arguments, unknown species, singular cell, atoms on top of each other).
+        device: "cpu", or "gpu" (needs CuPy; n_threads then has no meaning). Raises InputError (bad arguments, unknown
+        species, singular cell, atoms on top of each other; gpu.backend.GpuError where a GPU cannot be used).
         """
-        from . import _core
-        from .compute import compute, precision_number
+        from .compute import compute, make_workspace
 
-        key = (precision_number(precision), int(n_threads), float(skin))
+        key = (precision, int(n_threads), float(skin), device)
         work, self._work = self._work.pop(key, None), {}
         if work is None or work.model is not self._core:
-            work = _core.Workspace(self._core, key[1], key[0], key[2])
+            work = make_workspace(self, precision, int(n_threads), float(skin), device)
         results = compute(work, positions, species, cell, pbc, forces, virials)
         self._work = {key: work}
         return results

@@ -2,8 +2,9 @@
 
     result = Training(model, frames, valid, settings).run(callback)     # in memory: nothing is written
 
-The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient); the bound on the exponents,
-R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added here.
+The loss and its gradient come from the C core (csrc/nnpcore.h, nnp_trainer_gradient), or the same from the GPU
+(nnpcore/gpu/train.py); the bound on the exponents, R = w sum max(0, phi - bound)^2 over alpha, a, b and beta, is added
+here.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import msgspec
 import numpy as np
 
 from . import checkpoint, config, data, initial, kalman, schedule
-from .adam import clip, make_optimizer
+from .adam import clip, make_optimizer, turn_on_cpu
 from .evaluate import Labels, loss_terms, strict_json, summary
 from .progress import Progress
 from .training_state import (
@@ -37,11 +38,25 @@ from .training_state import (
 PREDICT_CHUNK = 32  # frames predicted between two looks at signals
 
 
-def make_trainer(model, threads, precision):
-    """The C core's trainer for a model: architecture, E0 and baseline are the model's."""
+def make_trainer(model, threads, precision, device="cpu"):
+    """What has the loss and its gradient for a model, whose architecture, E0 and baseline it takes: the C core's
+    trainer, or gpu.train.Trainer, which has its interface."""
+    if device == "gpu":
+        from .gpu.train import Trainer
+
+        return Trainer(model, precision)
     from ._core import Trainer
 
     return Trainer(model.to_bytes(), threads, {"float64": 0, "float32": 1}[precision])
+
+
+def make_turn(device):
+    """What turns vectors into an optimiser's basis on a device (adam.EigenAdam)."""
+    if device == "gpu":
+        from .gpu.train import Turn
+
+        return Turn()
+    return turn_on_cpu
 
 
 class Training:
@@ -84,8 +99,10 @@ class Training:
         self.lock = checkpoint.FolderLock(folder) if folder is not None and lock is None else lock
 
     def _optimizer(self, model):
-        o = self.config.optimizer
-        return kalman.Kalman(model, o, self.config.train.threads) if o.kind == "kalman" else make_optimizer(model, o)
+        o, settings = self.config.optimizer, self.config.train
+        if o.kind == "kalman":
+            return kalman.Kalman(model, o, settings.threads)
+        return make_optimizer(model, o, make_turn(settings.device))
 
     def __enter__(self):
         return self
@@ -95,7 +112,7 @@ class Training:
 
     def _fill_trainer(self, valid_frames):
         settings = self.config.train
-        self.trainer = make_trainer(self.model, settings.threads, settings.precision)
+        self.trainer = make_trainer(self.model, settings.threads, settings.precision, settings.device)
         for frame in self.train_frames + valid_frames:
             initial.add_frame(self.trainer, self.model, frame)
 
@@ -103,7 +120,7 @@ class Training:
         """Starting values that suit the training frames, for a new model: nnpcore/initial.py."""
         settings = self.config.train
 
-        def empty(model):
+        def empty(model):  # on the CPU always: equal candidates are told apart by their last bits
             return make_trainer(model, settings.threads, settings.precision)
 
         self.model = initial.initialise(self.model, self.train_frames, settings.seed, empty)
@@ -129,7 +146,7 @@ class Training:
         self.began = time.monotonic() - s.elapsed
         total, unit = (settings.epochs, "epoch") if settings.epochs else (settings.max_seconds, "s")
         log_path = self.folder and self.folder / "train.log"
-        if self.model.method == "bp":  # fixed functions: computed once
+        if self.model.method == "bp" and settings.device == "cpu":  # fixed functions: computed once
             self.trainer.keep(int(settings.cache_memory * 1e6))
         self.progress = Progress(total, unit, log_path, self.quiet, done=self._done())
         try:

@@ -24,7 +24,7 @@ HEADER = (
 FREE = {
     "data": ("train", "valid", "test"),
     "model": ("init_from",),
-    "train": ("folder", "epochs", "max_seconds", "threads", "checkpoint_seconds"),
+    "train": ("folder", "epochs", "max_seconds", "threads", "device", "checkpoint_seconds"),
 }
 
 

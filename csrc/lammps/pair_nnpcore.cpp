@@ -1,13 +1,16 @@
 /* pair_nnpcore.cpp - LAMMPS' pair_style nnpcore.
  *
- *   pair_style nnpcore [precision float64|float32] [threads N] [mass check|ignore]
+ *   pair_style nnpcore [precision float64|float32] [threads N] [mass check|ignore] [list auto|lammps]
  *   pair_coeff * * GST.nnp Ge Sb Te            one element, or NULL, for each atom type
  *
- * A full list with ghosts goes to nnp_compute(); forces on ghosts come back to their owners by LAMMPS'
- * reverse communication, therefore newton on. Virials are the core's, not sums of x.f: W_j = -sum_i (x_j -
- * x_i) (x) dE_i/dx_j, what acts on atom j credited to j, first index the position's. That is what compute
- * centroid/stress/atom and compute heat/flux want of a many-body potential: Fan et al., Phys. Rev. B 92,
- * 094301 (2015); Boone, Babaei and Wilmer, J. Chem. Theory Comput. 15, 5579 (2019).
+ * Atoms and ghosts go to nnp_compute_ghosts(), which makes the neighbour list faster than LAMMPS does. Where
+ * pairs may be missing from LAMMPS' list on purpose (hybrid styles, excluded pairs, bonded atoms), LAMMPS'
+ * full list goes to nnp_compute(), and to nnp_compute_moved() until there is a new one. Forces on ghosts come
+ * back to their owners by LAMMPS' reverse communication, therefore newton on. Virials are the core's, not
+ * sums of x.f: W_j = -sum_i (x_j - x_i) (x) dE_i/dx_j, what acts on atom j credited to j, first index the
+ * position's. That is what compute centroid/stress/atom and compute heat/flux want of a many-body potential:
+ * Fan et al., Phys. Rev. B 92, 094301 (2015); Boone, Babaei and Wilmer, J. Chem. Theory Comput. 15, 5579
+ * (2019).
  */
 #include "pair_nnpcore.h"
 
@@ -32,15 +35,17 @@ constexpr double HARTREE = 27.211386245988;                             // eV
 constexpr double BOHR = 0.529177210903;                                 // Angstrom
 constexpr double KCAL_MOL = 4184.0 / (6.02214076e23 * 1.602176634e-19); // eV
 constexpr double MASS_TOLERANCE = 0.03;                                 // isotopes of heavy elements pass
-constexpr bigint MAX_MESSAGE = 1 << 30;                                 // bytes of one broadcast
+constexpr double MOST_SKIN = 1.0; // Angstrom: a longer list costs more each step than a new one now and then
+constexpr bigint MAX_MESSAGE = 1 << 30;                    // bytes of one broadcast
 constexpr int FULL_ORDER[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7}; // xx yy zz xy xz yz yx zx zy of a row-major tensor
 } // namespace
 
 /* ---- life ---- */
 
 PairNNPCore::PairNNPCore(LAMMPS* lmp)
-    : Pair(lmp), model(nullptr), work(nullptr), precision(NNP_F64), threads(0), check_mass(1),
-      ghosts_checked(0), length(1.0), energy(1.0), total_virial{}
+    : Pair(lmp), model(nullptr), work(nullptr), precision(NNP_F64), threads(0), check_mass(1), want_lammps(0),
+      own_list(0), run_checked(0), atoms_computed(-1), extrapolation_flag(0), length(1.0), energy(1.0),
+      total_virial{}
 {
     manybody_flag = 1;
     single_enable = 0;
@@ -72,6 +77,7 @@ void PairNNPCore::settings(int narg, char** arg)
     precision = NNP_F64;
     threads = 0;
     check_mass = 1;
+    want_lammps = 0;
     for (int k = 0; k < narg; k += 2) {
         if (k + 1 == narg) fail(std::string("option ") + arg[k] + " needs a value");
         option(arg[k], arg[k + 1]);
@@ -91,8 +97,11 @@ void PairNNPCore::option(const std::string& key, const std::string& value)
     } else if (key == "mass") {
         if (value != "check" && value != "ignore") fail("mass is check or ignore, not " + value);
         check_mass = value == "check";
+    } else if (key == "list") {
+        if (value != "auto" && value != "lammps") fail("list is auto or lammps, not " + value);
+        want_lammps = value == "lammps";
     } else
-        fail("unknown option " + key + ", expected precision, threads or mass");
+        fail("unknown option " + key + ", expected precision, threads, mass or list");
 }
 
 void PairNNPCore::coeff(int narg, char** arg)
@@ -211,9 +220,19 @@ void PairNNPCore::init_style()
                 fail("special_bonds leaves bonded neighbours out of the list, use special_bonds lj/coul 1 1 "
                      "1");
     if (check_mass) check_masses();
+    choose_list();
     new_workspace();
-    ghosts_checked = 0;
-    neighbor->add_request(this, NeighConst::REQ_FULL);
+    run_checked = 0;
+    if (!own_list) neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+/* Whether all pairs within the cutoff are wanted, so that the core may find them. */
+void PairNNPCore::choose_list()
+{
+    const bool hybrid = utils::strmatch(force->pair_style, "^hybrid");
+    const bool excluded = neighbor->nex_type || neighbor->nex_group || neighbor->nex_mol;
+    own_list = !want_lammps && !hybrid && !excluded && atom->molecular == Atom::ATOMIC &&
+               neighbor->includegroup == 0;
 }
 
 void PairNNPCore::check_masses()
@@ -240,8 +259,10 @@ void PairNNPCore::new_workspace()
     nnp_default_options(&options);
     options.precision = precision;
     options.n_threads = threads ? threads : comm->nthreads;
+    options.skin = own_list ? MIN(neighbor->skin / length, MOST_SKIN) : 0.0;
     nnp_workspace_free(work);
     work = nullptr;
+    atoms_computed = -1;
     if (nnp_workspace_new(model, &options, &work))
         error->one(FLERR, std::string("pair_style nnpcore: ") + nnp_last_error());
 }
@@ -255,15 +276,24 @@ double PairNNPCore::init_one(int i, int j)
 
 /* ---- a step ---- */
 
+/* What is known only after all of LAMMPS is set up; all ranks find the same. */
+void PairNNPCore::check_run()
+{
+    if (comm->get_comm_cutoff() < nnp_model_cutoff(model) * length)
+        fail("the communication cutoff is shorter than the model's cutoff: remove or enlarge comm_modify "
+             "cutoff");
+    if (own_list && neighbor->exclude)
+        fail("a fix leaves pairs out of the neighbour list: use pair_style nnpcore list lammps");
+    run_checked = 1;
+}
+
 void PairNNPCore::compute(int eflag, int vflag)
 {
     ev_init(eflag, vflag);
     const int n = atom->nlocal + atom->nghost;
-    if (!ghosts_checked && comm->get_comm_cutoff() < nnp_model_cutoff(model) * length)
-        fail("the communication cutoff is shorter than the model's cutoff: remove or enlarge comm_modify "
-             "cutoff");
-    ghosts_checked = 1;
-    if (list->inum == 0) return; // a rank without atoms may have no list at all
+    if (!run_checked) check_run();
+    atoms_computed = -1;
+    if (own_list ? atom->nlocal == 0 : list->inum == 0) return; // such a rank may have no list at all
     gather_atoms(n);
     double e = 0.0;
     memset(total_virial, 0, sizeof total_virial);
@@ -272,7 +302,6 @@ void PairNNPCore::compute(int eflag, int vflag)
     if (!plain) forces.assign(3 * (size_t)n, 0.0);
     if (!plain && eflag_atom) energies.assign(n, 0.0);
     if (virials) per_atom.assign(9 * (size_t)n, 0.0);
-    const nnp_neighbors neighbors = {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
     const nnp_results results = {eflag_global ? &e : nullptr,
                                  eflag_atom ? (plain ? eatom : energies.data()) : nullptr,
                                  n == 0  ? nullptr
@@ -280,9 +309,26 @@ void PairNNPCore::compute(int eflag, int vflag)
                                          : forces.data(),
                                  vflag_global ? total_virial : nullptr, virials ? per_atom.data() : nullptr};
     const double* const x = n == 0 ? nullptr : length == 1.0 ? atom->x[0] : x_a.data();
-    const int status = nnp_compute(model, work, n, species.data(), x, &neighbors, &results);
-    if (status) error->one(FLERR, "pair_style nnpcore: " + explain(status));
+    const int status = call_core(n, x, results);
+    if (status) error->one(FLERR, "pair_style nnpcore: " + explain());
+    atoms_computed = n;
     add_results(n, e);
+}
+
+/* neighbor->ago counts the steps since LAMMPS made its lists, or would have. */
+int PairNNPCore::call_core(int n, const double* x, const nnp_results& results)
+{
+    if (own_list) {
+        if (neighbor->ago == 0) nnp_workspace_renew(work); // the same bits after a restart
+        return nnp_compute_ghosts(model, work, atom->nlocal, n, species.data(), x, &results);
+    }
+    const nnp_neighbors neighbors = {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
+    int status = NNP_ERR_CHANGED;
+    if (neighbor->ago > 0)
+        status = nnp_compute_moved(model, work, n, species.data(), x, &neighbors, &results);
+    if (status == NNP_ERR_CHANGED)
+        status = nnp_compute(model, work, n, species.data(), x, &neighbors, &results);
+    return status;
 }
 
 void PairNNPCore::gather_atoms(int n)
@@ -324,14 +370,15 @@ void PairNNPCore::add_virials(int n)
 }
 
 /* The core counts atoms of this rank from 0: its text with IDs instead, where it is about positions. */
-std::string PairNNPCore::explain(int status) const
+std::string PairNNPCore::explain() const
 {
     const int n = atom->nlocal + atom->nghost;
     for (int i = 0; i < n; ++i)
         for (int c = 0; c < 3; ++c)
             if (!std::isfinite(atom->x[i][c]))
                 return "position of atom ID " + id(i) + " is not a number" + when();
-    if (status == NNP_ERR_GEOMETRY) return nearest_pair() + when();
+    int i, j;
+    if (sscanf(nnp_last_error(), "atoms %d and %d are closer", &i, &j) == 2) return close_pair(i, j) + when();
     return std::string(nnp_last_error()) + " (counted on this rank)" + when();
 }
 
@@ -339,29 +386,40 @@ std::string PairNNPCore::when() const { return ", on step " + std::to_string(upd
 
 std::string PairNNPCore::id(int i) const { return std::to_string(atom->tag_enable ? atom->tag[i] : i); }
 
-std::string PairNNPCore::nearest_pair() const
+std::string PairNNPCore::close_pair(int i, int j) const
 {
-    double nearest = HUGE_VAL;
-    int a = 0, b = 0;
-    for (int r = 0; r < list->inum; ++r) {
-        const int i = list->ilist[r];
-        for (int k = 0; k < list->numneigh[i]; ++k) {
-            const int j = list->firstneigh[i][k] & NEIGHMASK;
-            double d2 = 0.0;
-            for (int c = 0; c < 3; ++c) d2 += std::pow(atom->x[j][c] - atom->x[i][c], 2);
-            if (species[i] < 0 || species[j] < 0 || !(d2 < nearest)) continue;
-            nearest = d2;
-            a = i;
-            b = j;
-        }
-    }
+    double d2 = 0.0;
+    for (int c = 0; c < 3; ++c) d2 += std::pow(atom->x[j][c] - atom->x[i][c], 2);
     char distance[32];
-    snprintf(distance, sizeof distance, "%g", std::sqrt(nearest) / length);
-    return "atoms with IDs " + id(a) + " and " + id(b) + " are " + distance + " Angstrom apart";
+    snprintf(distance, sizeof distance, "%g", std::sqrt(d2) / length);
+    return "atoms with IDs " + id(i) + " and " + id(j) + " are " + distance + " Angstrom apart";
+}
+
+/* ---- fix pair: symmetry functions of each atom outside their training range ---- */
+
+void* PairNNPCore::extract(const char* name, int& dim)
+{
+    dim = 0;
+    return strcmp(name, "extrapolation_flag") == 0 ? &extrapolation_flag : nullptr;
+}
+
+void* PairNNPCore::extract_peratom(const char* name, int& ncol)
+{
+    if (strcmp(name, "extrapolation") != 0) return nullptr;
+    ncol = 0;
+    extrapolation.assign(MAX(atom->nlocal, 1), 0.0);
+    if (atoms_computed < 0) return extrapolation.data();
+    outside.resize(atoms_computed);
+    if (nnp_workspace_outside_atoms(work, atoms_computed, outside.data()))
+        error->one(FLERR, "pair_style nnpcore: " + path + ": " + nnp_last_error());
+    for (int i = 0; i < atom->nlocal && i < atoms_computed; ++i) extrapolation[i] = outside[i];
+    return extrapolation.data();
 }
 
 double PairNNPCore::memory_usage()
 {
-    const size_t reals = x_a.capacity() + forces.capacity() + energies.capacity() + per_atom.capacity();
-    return Pair::memory_usage() + (double)(reals * sizeof(double) + species.capacity() * sizeof(int));
+    const size_t reals = x_a.capacity() + forces.capacity() + energies.capacity() + per_atom.capacity() +
+                         extrapolation.capacity();
+    return Pair::memory_usage() +
+           (double)(reals * sizeof(double) + (species.capacity() + outside.capacity()) * sizeof(int));
 }

@@ -30,33 +30,36 @@
 
 NNP_FN nnp_vec nnp_abs(nnp_vec a) { return nnp_max(a, -a); }
 
-/* tanh x for x in [0, 1] by an odd polynomial, without a division; relative error 2e-14, float32 1e-7 */
-NNP_FN nnp_vec nnp_tanh_unit(nnp_vec x)
+/* p[q] = c[0] z^(n-1) + .. + c[n-1] for U numbers z[q] side by side, so that no chain of operations is waited
+ * for */
+NNP_FN void nnp_polynomials(const int U, const int n, const nnp_real* c, const nnp_vec* z, nnp_vec* p)
 {
-    const nnp_vec z = x * x;
+    for (int q = 0; q < U; ++q) p[q] = c[0] * z[q] + c[1];
+#pragma GCC unroll 16
+    for (int i = 2; i < n; ++i)
+        for (int q = 0; q < U; ++q) p[q] = p[q] * z[q] + c[i];
+}
+
 #if NNP_REAL_BITS == 64
-    nnp_vec p = z * 1.5872506646224911756e-6 - 1.423351335643642704e-5;
-    p = p * z + 6.4781533314206133553e-5;
-    p = p * z - 2.0949321149035040098e-4;
-    p = p * z + 5.7050449280517789854e-4;
-    p = p * z - 1.4467153898568415829e-3;
-    p = p * z + 3.5891537861253122627e-3;
-    p = p * z - 8.8625767992982149819e-3;
-    p = p * z + 2.1869394002713995795e-2;
-    p = p * z - 5.3968245836804156831e-2;
-    p = p * z + 1.3333333296782598741e-1;
-    p = p * z - 3.3333333332684559973e-1;
-    p = p * z + 0.99999999999998082851;
+static const nnp_real nnp_tanh_coefficients[] = {
+    1.5872506646224911756e-6, -1.423351335643642704e-5,  6.4781533314206133553e-5, -2.0949321149035040098e-4,
+    5.7050449280517789854e-4, -1.4467153898568415829e-3, 3.5891537861253122627e-3, -8.8625767992982149819e-3,
+    2.1869394002713995795e-2, -5.3968245836804156831e-2, 1.3333333296782598741e-1, -3.3333333332684559973e-1,
+    0.99999999999998082851};
 #else
-    nnp_vec p = z * -3.52328094363e-4f + 2.27864766487e-3f;
-    p = p * z - 7.91248505884e-3f;
-    p = p * z + 2.14614101553e-2f;
-    p = p * z - 5.38697067248e-2f;
-    p = p * z + 1.33321393052e-1f;
-    p = p * z - 3.33332773781e-1f;
-    p = p * z + 0.999999995642f;
+static const nnp_real nnp_tanh_coefficients[] = {-3.52328094363e-4f, 2.27864766487e-3f,  -7.91248505884e-3f,
+                                                 2.14614101553e-2f,  -5.38697067248e-2f, 1.33321393052e-1f,
+                                                 -3.33332773781e-1f, 0.999999995642f};
 #endif
-    return p * x;
+
+/* tanh of U numbers in [0, 1] by an odd polynomial, without a division; relative error 2e-14, float32 1e-7 */
+NNP_FN void nnp_tanh_unit(const int U, const nnp_vec* x, nnp_vec* t)
+{
+    enum { N = sizeof nnp_tanh_coefficients / sizeof *nnp_tanh_coefficients };
+    nnp_vec z[4];
+    for (int q = 0; q < U; ++q) z[q] = x[q] * x[q];
+    nnp_polynomials(U, N, nnp_tanh_coefficients, z, t);
+    for (int q = 0; q < U; ++q) t[q] *= x[q];
 }
 
 /* acos c for c in [-1, 1]: 2 asin sqrt((1 - |c|)/2) or pi/2 - asin c, asin s = s + s z P(z), z = s^2 <= 1/4.
@@ -134,7 +137,9 @@ NNP_FN void nnp_bp_cutoff(const int kind, nnp_vec r, nnp_bp_cutoff_p p, nnp_vec*
         slope = nnp_splat(0);
     } else if (kind == 2 || kind == 3) {
         const nnp_real one = kind == 2 ? NNP_R(1.0) : NNP_R(2.2637537952253513); /* tanh(1)^-3 */
-        const nnp_vec t = nnp_tanh_unit(nnp_where(inside, NNP_R(1.0) - r * p.scale));
+        const nnp_vec x = nnp_where(inside, NNP_R(1.0) - r * p.scale);
+        nnp_vec t;
+        nnp_tanh_unit(1, &x, &t);
         const nnp_vec t2 = t * t;
         value = one * t2 * t;
         slope = NNP_R(-3.0) * one * p.scale * t2 * (NNP_R(1.0) - t2);
@@ -154,27 +159,43 @@ NNP_FN void nnp_bp_cutoff(const int kind, nnp_vec r, nnp_bp_cutoff_p p, nnp_vec*
     *df = nnp_where(inside, slope);
 }
 
-/* fc and h = (dfc/dr)/(r fc), 0 beyond the cutoff; one square root and one division in all */
-NNP_FN void nnp_bp_cutoff_ratio(const int kind, nnp_vec r, nnp_bp_cutoff_p p, nnp_vec* f, nnp_vec* h)
+/* Products t r below this go with values of fc that no sum feels: h may be wrong there, but not large */
+#if NNP_REAL_BITS == 64
+#define NNP_BP_SMALL 1e-12
+#else
+#define NNP_BP_SMALL 1e-8f
+#endif
+
+/* fc, 0 beyond the cutoff, and h = (dfc/dr)/(r fc), anything finite where fc is 0, at U <= 4 distances */
+NNP_FN void nnp_bp_cutoff_ratio(const int kind, const int U, const nnp_vec* r, nnp_bp_cutoff_p p, nnp_vec* f,
+                                nnp_vec* h)
 {
-    const nnp_vec tiny = nnp_splat(NNP_BP_TINY);
+    const nnp_vec zero = nnp_splat(0), small = nnp_splat(NNP_BP_SMALL);
+    nnp_vec t[4], x[4];
     if (kind == 2 || kind == 3) {
         const nnp_real one = kind == 2 ? NNP_R(1.0) : NNP_R(2.2637537952253513); /* tanh(1)^-3 */
-        const nnp_mask inside = r < p.rc;
-        const nnp_vec t = nnp_tanh_unit(nnp_where(inside, NNP_R(1.0) - r * p.scale)), t2 = t * t;
-        *f = kind == 2 ? t2 * t : one * t2 * t;
-        *h = nnp_where(inside, (NNP_R(-3.0) * p.scale) * (NNP_R(1.0) - t2) / nnp_max(t * r, tiny));
+        for (int q = 0; q < U; ++q) x[q] = nnp_max(NNP_R(1.0) - r[q] * p.scale, zero);
+        nnp_tanh_unit(U, x, t);
+        for (int q = 0; q < U; ++q) {
+            const nnp_vec t2 = t[q] * t[q];
+            f[q] = one * t2 * t[q];
+            h[q] = (NNP_R(-3.0) * p.scale) * (NNP_R(1.0) - t2) / nnp_max(t[q] * r[q], small);
+        }
     } else if (kind == 1) { /* fc = sin^2 pi y, y = (1 - x)/2 */
-        const nnp_mask bent = (r < p.rc) & (r > p.inner);
-        const nnp_vec x = nnp_min(nnp_max((r - p.inner) * p.scale, nnp_splat(0)), nnp_splat(NNP_R(1.0)));
-        nnp_vec s, c;
-        nnp_sincospi(NNP_R(0.5) - NNP_R(0.5) * x, &s, &c);
-        *f = s * s;
-        *h = nnp_where(bent, (NNP_R(-3.14159265358979323846) * p.scale) * c / nnp_max(s * r, tiny));
+        for (int q = 0; q < U; ++q) {
+            nnp_vec s, c;
+            x[q] = nnp_min(nnp_max((r[q] - p.inner) * p.scale, zero), nnp_splat(NNP_R(1.0)));
+            nnp_sincospi(NNP_R(0.5) - NNP_R(0.5) * x[q], &s, &c);
+            f[q] = s * s;
+            h[q] = (NNP_R(-3.14159265358979323846) * p.scale) * c / nnp_max(s * r[q], small);
+            h[q] = nnp_where(r[q] > p.inner, h[q]);
+        }
     } else {
-        nnp_vec df;
-        nnp_bp_cutoff(kind, r, p, f, &df);
-        *h = nnp_where(*f > tiny, df / nnp_max(*f * r, tiny));
+        const nnp_vec tiny = nnp_splat(NNP_BP_TINY);
+        for (int q = 0; q < U; ++q) {
+            nnp_bp_cutoff(kind, r[q], p, &f[q], &x[q]);
+            h[q] = nnp_where(f[q] > tiny, x[q] / nnp_max(f[q] * r[q], tiny));
+        }
     }
 }
 

@@ -32,7 +32,7 @@ NNP_FN void nnp_cutoff_smooth(nnp_vec r, nnp_real rc, nnp_vec* x, nnp_vec* dx_dr
     const nnp_real e = (nnp_real)NNP_CUTOFF_SOFTNESS, scale = NNP_R(1.0) + e;
     nnp_vec c, dc;
     nnp_cutoff_cos(r, rc, &c, &dc);
-    const nnp_vec q = NNP_R(1.0) / (c + e), cq = c * q;
+    const nnp_vec q = nnp_inverse(c + e), cq = c * q;
     *x = scale * c * cq;
     *dx_dr = scale * dc * cq * ((c + NNP_R(2.0) * e) * q);
 }

@@ -64,15 +64,15 @@ NNP_FN void nnp_monomials_gradient(const int degree, nnp_vec x, nnp_vec y, nnp_v
 }
 
 /* Traces: the components of M_n that sum to each component of M_{n-2}, by place in M_n's own list. */
-static const unsigned char nnp_trace2[1][3] = {{0, 3, 5}};
-static const unsigned char nnp_trace3[3][3] = {{0, 3, 5}, {1, 6, 8}, {2, 7, 9}};
-static const unsigned char nnp_trace4[6][3] = {{0, 3, 5},   {1, 6, 8},   {2, 7, 9},
+NNP_TABLE_OF unsigned char nnp_trace2[1][3] = {{0, 3, 5}};
+NNP_TABLE_OF unsigned char nnp_trace3[3][3] = {{0, 3, 5}, {1, 6, 8}, {2, 7, 9}};
+NNP_TABLE_OF unsigned char nnp_trace4[6][3] = {{0, 3, 5},   {1, 6, 8},   {2, 7, 9},
                                                {3, 10, 12}, {4, 11, 13}, {5, 12, 14}};
 /* n!/(a! b! c!) */
-static const unsigned char nnp_count1[3] = {1, 1, 1};
-static const unsigned char nnp_count2[6] = {1, 2, 2, 1, 2, 1};
-static const unsigned char nnp_count3[10] = {1, 3, 3, 3, 6, 3, 1, 3, 3, 1};
-static const unsigned char nnp_count4[15] = {1, 4, 4, 6, 12, 6, 4, 12, 12, 4, 1, 4, 6, 4, 1};
+NNP_TABLE_OF unsigned char nnp_count1[3] = {1, 1, 1};
+NNP_TABLE_OF unsigned char nnp_count2[6] = {1, 2, 2, 1, 2, 1};
+NNP_TABLE_OF unsigned char nnp_count3[10] = {1, 3, 3, 3, 6, 3, 1, 3, 3, 1};
+NNP_TABLE_OF unsigned char nnp_count4[15] = {1, 4, 4, 6, 12, 6, 4, 12, 12, 4, 1, 4, 6, 4, 1};
 
 /* M_0 .. M_degree, one after the other (1 3 6 10 15 numbers), of the two highest. */
 NNP_FN void nnp_moments_unfold(const int degree, const nnp_vec* m, nnp_vec* all)

@@ -9,7 +9,45 @@
 
 #include "nnp_simd.h"
 
-/* 2^n 2^f for |f| <= 1/2, u = n + magic; degree 10 (2e-16) or 5 (8e-8) */
+#define NNP_LOG2E NNP_R(1.4426950408889634074)
+
+#if defined(NNP_GPU) && NNP_REAL_BITS == 32 /* one instruction and a multiplication or two */
+NNP_FN nnp_vec nnp_exp2(nnp_vec x) { return exp2f(x); }
+NNP_FN nnp_vec nnp_exp(nnp_vec x) { return expf(x); }
+#else
+
+/* 2^n 2^f of an argument cut into n, in u = n + NNP_EXP_MAGIC, and the rest f.
+ * float64 on AVX-512 keeps the powers of 2^(1/16) in two registers, n is a multiple of 1/16, |f| <= 1/32 and
+ * 2^f = 1 + f q(f) needs but degree 5 for q (1e-17). Elsewhere n is whole, |f| <= 1/2, degree 10 (2e-16) or 5
+ * (8e-8).
+ */
+#if NNP_ISA == 2 && NNP_REAL_BITS == 64
+#define NNP_EXP_MAGIC (NNP_ROUND_MAGIC / 16)
+NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
+{
+    const nnp_vec low = {1.0,
+                         1.0442737824274138403,
+                         1.0905077326652576592,
+                         1.1387886347566916537,
+                         1.1892071150027210667,
+                         1.2418578120734840486,
+                         1.2968395546510096659,
+                         1.3542555469368927283};
+    const nnp_vec high = {1.4142135623730950488, 1.4768261459394993114, 1.5422108254079408236,
+                          1.6104903319492543082, 1.6817928305074290861, 1.7562521603732994831,
+                          1.8340080864093424635, 1.9152065613971472939};
+    const nnp_vec t = (nnp_vec)_mm512_permutex2var_pd((__m512d)low, (__m512i)u, (__m512d)high);
+    const nnp_mask n = ((nnp_mask)u << (NNP_MANTISSA - 4)) & (-1LL << NNP_MANTISSA);
+    const nnp_vec s = (nnp_vec)((nnp_mask)t + n);
+    nnp_vec q = f * 1.5403723980749256422e-4 + 1.333378157678426869e-3;
+    q = q * f + 9.6181291069195378674e-3;
+    q = q * f + 5.5504108656639298913e-2;
+    q = q * f + 2.402265069591007506e-1;
+    q = q * f + 6.9314718055994575333e-1;
+    return s + (s * f) * q;
+}
+#else
+#define NNP_EXP_MAGIC NNP_ROUND_MAGIC
 NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 {
 #if NNP_REAL_BITS == 64
@@ -32,15 +70,23 @@ NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 #endif
     return nnp_scale2(p, u);
 }
+#endif
+
+/* Keeps the product x out of fused multiply-adds with the two sums that it enters: additions have pipes of
+ * their own. */
+#if NNP_ISA == 2
+#define NNP_APART(x) __asm__("" : "+v"(x))
+#else
+#define NNP_APART(x) (void)0
+#endif
 
 /* 2^x, |x| <= 1000 (float32: 120); the rounding of x itself leaves a relative error of |x| eps. */
 NNP_FN nnp_vec nnp_exp2(nnp_vec x)
 {
-    const nnp_vec u = x + NNP_ROUND_MAGIC;
-    return nnp_exp2_parts(x - (u - NNP_ROUND_MAGIC), u);
+    NNP_APART(x);
+    const nnp_vec u = x + NNP_EXP_MAGIC;
+    return nnp_exp2_parts(x - (u - NNP_EXP_MAGIC), u);
 }
-
-#define NNP_LOG2E NNP_R(1.4426950408889634074)
 
 /* ln 2 = high + low, n * high exact */
 #if NNP_REAL_BITS == 64
@@ -54,19 +100,27 @@ NNP_FN nnp_vec nnp_exp2(nnp_vec x)
 /* e^x with the argument reduced by ln 2 in two parts, so that large |x| keep full accuracy. */
 NNP_FN nnp_vec nnp_exp(nnp_vec x)
 {
-    const nnp_vec u = x * NNP_LOG2E + NNP_ROUND_MAGIC;
-    const nnp_vec n = u - NNP_ROUND_MAGIC;
+    const nnp_vec u = x * NNP_LOG2E + NNP_EXP_MAGIC;
+    const nnp_vec n = u - NNP_EXP_MAGIC;
     const nnp_vec r = (x - n * NNP_LN2_HIGH) - n * NNP_LN2_LOW;
     return nnp_exp2_parts(r * NNP_LOG2E, u);
 }
+
+#endif
 
 /* tanh x = 1 - 2/(e^{2x} + 1); absolute error of one rounding. */
 NNP_FN nnp_vec nnp_tanh(nnp_vec x)
 {
     const nnp_vec bound = nnp_splat(NNP_R(20.0));
     const nnp_vec t = nnp_max(nnp_min(x, bound), -bound);
-    return NNP_R(1.0) - NNP_R(2.0) / (nnp_exp2(t * (NNP_R(2.0) * NNP_LOG2E)) + NNP_R(1.0));
+    return NNP_R(1.0) - NNP_R(2.0) * nnp_inverse(nnp_exp2(t * (NNP_R(2.0) * NNP_LOG2E)) + NNP_R(1.0));
 }
+
+#if defined(NNP_GPU) && NNP_REAL_BITS == 32
+NNP_FN nnp_vec nnp_log(nnp_vec x) { return logf(x); }
+#elif defined(NNP_GPU)
+NNP_FN nnp_vec nnp_log(nnp_vec x) { return log(x); }
+#else
 
 /* ln x for finite normal x > 0: x = m 2^k, m in [sqrt(1/2), sqrt 2), s = (m-1)/(m+1), ln m = 2 atanh s. */
 NNP_FN nnp_vec nnp_log(nnp_vec x)
@@ -96,6 +150,8 @@ NNP_FN nnp_vec nnp_log(nnp_vec x)
 #endif
     return k * NNP_LN2_HIGH + (NNP_R(2.0) * s + (s * z * p + k * NNP_LN2_LOW));
 }
+
+#endif
 
 /* sin(pi y) and cos(pi y) for |y| <= 1/2, by doubling the angle pi y / 2. */
 NNP_FN void nnp_sincospi(nnp_vec y, nnp_vec* sine, nnp_vec* cosine)

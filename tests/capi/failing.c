@@ -172,8 +172,28 @@ static double host_list(void)
     memset(f, 0, sizeof f);
     AGAIN(nnp_workspace_new(model, NULL, &w));
     AGAIN(nnp_compute(model, w, SMALL, species, x[0], &list, &r));
+    AGAIN(nnp_compute_moved(model, w, SMALL, species, x[0], &list, &r));
     nnp_workspace_free(w);
     return energy + sum(f[0], 3 * SMALL);
+}
+
+static double ghosts(void)
+{
+    static double f[N][3], v[N][9];
+    double energy = 0;
+    nnp_options o;
+    nnp_workspace* w = NULL;
+    nnp_results r = {&energy, NULL, f[0], NULL, v[0]};
+    memset(f, 0, sizeof f);
+    memset(v, 0, sizeof v);
+    nnp_default_options(&o);
+    o.skin = 0.5;
+    o.n_threads = 2;
+    AGAIN(nnp_workspace_new(model, &o, &w));
+    AGAIN(nnp_compute_ghosts(model, w, SMALL, N / 2, species, x[0], &r));
+    AGAIN(nnp_compute_ghosts(model, w, N - 100, N, species, x[0], &r));
+    nnp_workspace_free(w);
+    return energy + sum(f[0], 3 * N) + sum(v[0], 9 * N);
 }
 
 static double neighbours(void)
@@ -298,6 +318,7 @@ int main(int argc, char** argv)
     every_allocation("compute", compute);
     every_allocation("compute_with_skin", compute_with_skin);
     every_allocation("host_list", host_list);
+    every_allocation("ghosts", ghosts);
     every_allocation("neighbours", neighbours);
     every_allocation("dynamics", dynamics);
     every_allocation("training", training);

@@ -185,6 +185,160 @@ static void wrong_lists(const nnp_model* a, nnp_workspace* wa)
     CHECK(memcmp(&before, &after, sizeof after) == 0);
 }
 
+/* ---- positions that are not the only thing that is new ---- */
+
+static void moved(const nnp_model* a, nnp_workspace* wa)
+{
+    double e = 0, f[N][3] = {{0}}, y[N][3], bad[N][3];
+    const nnp_results r = {&e, NULL, f[0], NULL, NULL};
+    int count[N], rows[N], table[N][N], kinds[N] = {0}, longer[N + 1] = {0};
+    const int* first[N];
+    for (int i = 0; i < N; ++i) {
+        rows[i] = i, count[i] = 0, first[i] = table[i];
+        for (int j = 0; j < N; ++j)
+            if (j != i) table[i][count[i]++] = j;
+    }
+    nnp_neighbors list = {N, rows, count, first, -1};
+    memcpy(y, x, sizeof y);
+    for (int i = 0; i < N; ++i) y[i][i % 3] += 0.01 * (i % 4);
+    nnp_workspace_renew(wa);
+    FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED); /* never computed before */
+    compute(a, wa); /* what the workspace holds now is its own list */
+    FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED);
+    CHECK(nnp_compute(a, wa, N, kinds, y[0], &list, &r) == NNP_OK);
+    const double energy = e, force = f[3][1];
+    e = 0;
+    memset(f, 0, sizeof f);
+    CHECK(nnp_compute(a, wa, N, kinds, x[0], &list, &r) == NNP_OK && e != energy);
+    e = 0;
+    memset(f, 0, sizeof f);
+    FAILS(nnp_compute_moved(a, wa, N + 1, longer, y[0], &list, &r), NNP_ERR_CHANGED);
+    kinds[4] = -1;
+    FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED);
+    kinds[4] = 0;
+    for (int what = 0; what < 6; ++what) { /* every piece of the list counts, whatever its size */
+        int* const piece[6] = {&table[7][3], &table[N - 1][N - 2], &count[5],
+                               &rows[2],     &list.n_rows,         &list.mask};
+        const int old = *piece[what];
+        *piece[what] = what == 5 ? 7 : old - 1;
+        FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED);
+        *piece[what] = old;
+    }
+    table[2][0] = table[2][1], table[2][1] = 0; /* the same neighbours in another order */
+    FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED);
+    table[2][1] = table[2][0], table[2][0] = 0;
+    rows[0] = -5;
+    FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED);
+    rows[0] = 0;
+    memcpy(bad, y, sizeof bad);
+    bad[6][2] = NAN;
+    FAILS(nnp_compute_moved(a, wa, N, kinds, bad[0], &list, &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_moved(a, wa, N, kinds, NULL, &list, &r), NNP_ERR_ARGUMENT);
+    CHECK(e == 0 && f[3][1] == 0); /* all of that left results alone, and the preparations too */
+    CHECK(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r) == NNP_OK);
+    CHECK(fabs(e - energy) < 1e-12 * fabs(energy) && fabs(f[3][1] - force) < 1e-11);
+    nnp_workspace_renew(wa);
+    FAILS(nnp_compute_moved(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_CHANGED);
+    rows[3] = 2;
+    FAILS(nnp_compute(a, wa, N, kinds, y[0], &list, &r), NNP_ERR_ARGUMENT); /* two rows of an atom */
+}
+
+/* ---- ghosts without a list ---- */
+
+static void ghosts(const nnp_model* a, const nnp_model* b, nnp_workspace* wa)
+{
+    double e = 0;
+    const nnp_results r = {&e, NULL, NULL, NULL, NULL};
+    int kinds[N] = {0}, outside[N];
+    double bad[N][3];
+    memcpy(bad, x, sizeof bad);
+    FAILS(nnp_compute_ghosts(NULL, wa, N, N, kinds, x[0], &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(a, NULL, N, N, kinds, x[0], &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(b, wa, N, N, kinds, x[0], &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(a, wa, N, N, NULL, x[0], &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(a, wa, N, N, kinds, NULL, &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(a, wa, N, N, kinds, x[0], NULL), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(a, wa, -1, N, kinds, x[0], &r), NNP_ERR_ARGUMENT);
+    FAILS(nnp_compute_ghosts(a, wa, N, N - 1, kinds, x[0], &r), NNP_ERR_ARGUMENT);
+    kinds[N - 1] = INT_MAX;
+    FAILS(nnp_compute_ghosts(a, wa, 2, N, kinds, x[0], &r), NNP_ERR_SPECIES);
+    kinds[N - 1] = 0;
+    for (int k = 0; k < 3; ++k) {
+        bad[N - 1][1] = k == 0 ? NAN : k == 1 ? -(double)INFINITY : 1e300;
+        if (k < 2) FAILS(nnp_compute_ghosts(a, wa, N - 1, N, kinds, bad[0], &r), NNP_ERR_ARGUMENT);
+        FAILS(nnp_compute_ghosts(a, wa, N, N, kinds, bad[0], &r), NNP_ERR_ARGUMENT);
+    }
+    CHECK(e == 0 && nnp_compute_ghosts(a, wa, 0, 0, NULL, NULL, &r) == NNP_OK && e == 0);
+    CHECK(nnp_compute_ghosts(a, wa, 0, N, kinds, x[0], &r) == NNP_OK && e == 0);
+    memcpy(bad, x, sizeof bad);
+    memcpy(bad[5], bad[9], sizeof bad[5]);
+    FAILS(nnp_compute_ghosts(a, wa, N, N, kinds, bad[0], &r), NNP_ERR_GEOMETRY);
+    CHECK(strstr(nnp_last_error(), "5") && strstr(nnp_last_error(), "9"));
+    for (int i = 0; i < N; ++i) kinds[i] = -1;
+    e = 0;
+    CHECK(nnp_compute_ghosts(a, wa, N, N, kinds, x[0], &r) == NNP_OK && e == 0);
+    FAILS(nnp_workspace_outside_atoms(wa, N, outside), NNP_ERR_ARGUMENT); /* no ranges in these models */
+    FAILS(nnp_workspace_outside_atoms(NULL, N, outside), NNP_ERR_ARGUMENT);
+    FAILS(nnp_workspace_outside_atoms(wa, N, NULL), NNP_ERR_ARGUMENT);
+    nnp_workspace_renew(NULL);
+}
+
+/* ---- periodic axes without a cell ---- */
+
+static void no_cell(const nnp_model* a)
+{
+    double e = 0;
+    const nnp_results r = {&e, NULL, NULL, NULL, NULL};
+    const int open[3] = {0, 0, 0};
+    nnp_options o;
+    nnp_md_options m;
+    nnp_md* md = NULL;
+    nnp_neighbor_list* list = NULL;
+    nnp_default_options(&o);
+    nnp_md_default_options(&m);
+    for (int k = 0; k < 6; ++k) {
+        nnp_workspace* work = NULL;
+        const int pbc[3] = {k % 3 == 0, k % 3 == 1, k % 3 == 2};
+        const nnp_md_system system = {N, species, x[0], NULL, NULL, NULL, pbc};
+        o.skin = k < 3 ? 0 : 0.5;
+        CHECK(nnp_workspace_new(a, &o, &work) == NNP_OK);
+        FAILS(nnp_compute_cell(a, work, N, species, x[0], NULL, pbc, &r), NNP_ERR_ARGUMENT);
+        CHECK(e == 0 && nnp_compute_cell(a, work, N, species, x[0], NULL, open, &r) == NNP_OK && e != 0);
+        e = 0;
+        FAILS(nnp_compute_cell(a, work, N, species, x[0], NULL, pbc, &r), NNP_ERR_ARGUMENT);
+        CHECK(e == 0);
+        FAILS(nnp_md_new(a, NULL, &system, &m, &md), NNP_ERR_ARGUMENT);
+        FAILS(nnp_neighbor_list_new(N, x[0], NULL, pbc, 3, 1, &list), NNP_ERR_ARGUMENT);
+        nnp_workspace_free(work);
+    }
+}
+
+/* ---- hosts compiled with another nnp_options ---- */
+
+static void other_options(const nnp_model* a)
+{
+    struct newer {
+        nnp_options known;
+        int unknown[4];
+    } o;
+    nnp_workspace* work = NULL;
+    nnp_trainer* trainer = NULL;
+    memset(&o, 0, sizeof o);
+    nnp_default_options(&o.known);
+    o.known.size = sizeof o;
+    CHECK(nnp_workspace_new(a, &o.known, &work) == NNP_OK); /* newer, but nothing new is set */
+    compute(a, work);
+    nnp_workspace_free(work);
+    work = NULL;
+    o.unknown[3] = 1;
+    FAILS(nnp_workspace_new(a, &o.known, &work), NNP_ERR_ARGUMENT);
+    if (nnp_model_n_parameters(a)) FAILS(nnp_trainer_new(a, &o.known, &trainer), NNP_ERR_ARGUMENT);
+    o.known.size = offsetof(nnp_options, skin) + sizeof(double); /* the first version's */
+    o.known.skin = 0.25;
+    CHECK(nnp_workspace_new(a, &o.known, &work) == NNP_OK);
+    nnp_workspace_free(work);
+}
+
 /* ---- NULL everywhere ---- */
 
 static void nulls(const nnp_model* a)
@@ -279,6 +433,10 @@ int main(int argc, char** argv)
     strangers(a, b, wa);
     wrong_sizes(a, wa);
     wrong_lists(a, wa);
+    moved(a, wa);
+    ghosts(a, b, wa);
+    no_cell(a);
+    other_options(a);
     nulls(a);
     early_free(argv[1]);
     nnp_workspace_free(wb);

@@ -1,8 +1,10 @@
-/* dump.c - one structure through both entries of the C interface:  ./dump model.nnp cell|list < structure
+/* dump.c - one structure through both entries of the C interface:  ./dump model.nnp cell|list|moved|ghosts <
+ * structure
  *
  * Reads n, the cell (9 numbers, lattice vectors in rows), then n times: symbol x y z. All axes are periodic.
  * "cell" calls nnp_compute_cell(); "list" makes ghost images and a full neighbour list of its own, in no
- * particular order and longer than the cutoff, calls nnp_compute() and adds what ghosts got to their owners.
+ * particular order and longer than the cutoff, calls nnp_compute() and adds what ghosts got to their owners;
+ * "moved" calls it elsewhere and comes back with nnp_compute_moved(); "ghosts" gives images and no list.
  * Prints e, then f, v (9 numbers) of each atom. */
 #include <nnpcore.h>
 #include <stdio.h>
@@ -63,7 +65,16 @@ static structure read_structure(const nnp_model* model, int images)
     return s;
 }
 
-static void compute_list(const nnp_model* model, nnp_workspace* work, const structure* s,
+/* The structure with its atoms, and their images, a little elsewhere. */
+static double* elsewhere(const structure* s)
+{
+    double* const y = malloc(3 * (size_t)s->n_total * sizeof(double));
+    for (int i = 0; i < s->n_total; ++i)
+        for (int k = 0; k < 3; ++k) y[3 * i + k] = s->x[3 * i + k] + 0.02 * ((s->owner[i] + k) % 5);
+    return y;
+}
+
+static void compute_list(const nnp_model* model, nnp_workspace* work, const structure* s, int moved,
                          const nnp_results* r)
 {
     const double reach = nnp_model_cutoff(model) + 0.3;
@@ -79,14 +90,37 @@ static void compute_list(const nnp_model* model, nnp_workspace* work, const stru
         }
     }
     const nnp_neighbors list = {s->n, NULL, count, (const int* const*)first, -1};
-    need(!nnp_compute(model, work, s->n_total, s->species, s->x, &list, r), "nnp_compute");
+    if (moved) {
+        const nnp_results none = {NULL, NULL, NULL, NULL, NULL};
+        double* const y = elsewhere(s);
+        need(!nnp_compute(model, work, s->n_total, s->species, y, &list, &none), "nnp_compute");
+        need(!nnp_compute_moved(model, work, s->n_total, s->species, s->x, &list, r), "nnp_compute_moved");
+        free(y);
+    } else
+        need(!nnp_compute(model, work, s->n_total, s->species, s->x, &list, r), "nnp_compute");
+    for (int i = 0; i < s->n; ++i) free(first[i]);
+    free(first);
+    free(count);
+}
+
+/* Twice, so that the second call finds the first one's list. */
+static void compute_ghosts(const nnp_model* model, nnp_workspace* work, const structure* s,
+                           const nnp_results* r)
+{
+    const nnp_results none = {NULL, NULL, NULL, NULL, NULL};
+    double* const y = elsewhere(s);
+    need(!nnp_compute_ghosts(model, work, s->n, s->n_total, s->species, y, &none), "nnp_compute_ghosts");
+    need(!nnp_compute_ghosts(model, work, s->n, s->n_total, s->species, s->x, r), "nnp_compute_ghosts");
+    free(y);
+}
+
+/* What ghosts got belongs to their owners. */
+static void fold(const structure* s, const nnp_results* r)
+{
     for (int g = s->n; g < s->n_total; ++g) {
         for (int k = 0; k < 3; ++k) r->forces[3 * s->owner[g] + k] += r->forces[3 * g + k];
         for (int k = 0; k < 9; ++k) r->virials[9 * s->owner[g] + k] += r->virials[9 * g + k];
     }
-    for (int i = 0; i < s->n; ++i) free(first[i]);
-    free(first);
-    free(count);
 }
 
 int main(int argc, char** argv)
@@ -95,7 +129,10 @@ int main(int argc, char** argv)
     nnp_workspace* work = NULL;
     double energy = 0, virial[6] = {0};
     need(argc == 3 && !nnp_model_load(argv[1], &model), "model");
-    need(!nnp_workspace_new(model, NULL, &work), "workspace");
+    nnp_options options;
+    nnp_default_options(&options);
+    options.skin = 0.4;
+    need(!nnp_workspace_new(model, &options, &work), "workspace");
     const int own = strcmp(argv[2], "cell") == 0;
     structure s = read_structure(model, own ? 0 : 4);
     nnp_results r = {&energy, NULL, NULL, virial, NULL};
@@ -103,8 +140,11 @@ int main(int argc, char** argv)
     r.virials = calloc(9 * (size_t)s.n_total, sizeof(double));
     if (own)
         need(!nnp_compute_cell(model, work, s.n, s.species, s.x, s.cell, NULL, &r), "nnp_compute_cell");
+    else if (strcmp(argv[2], "ghosts") == 0)
+        compute_ghosts(model, work, &s, &r);
     else
-        compute_list(model, work, &s, &r);
+        compute_list(model, work, &s, strcmp(argv[2], "moved") == 0, &r);
+    fold(&s, &r);
     printf("e %.17g\nw", energy);
     for (int k = 0; k < 6; ++k) printf(" %.17g", virial[k]);
     for (int i = 0; i < s.n; ++i) {

@@ -49,8 +49,12 @@ CASES = {
     "units si": ({"units": "si"}, r"units si are not possible"),
     "newton": ({"newton": "off"}, r"newton off is not possible, use newton on"),
     "mass": ({"mass": "127.6"}, r"mass of atom type 1 is 127\.6, but Ge has 72\.63 in the model: check the order"),
-    "option": ({"options": "presision float32"}, r"unknown option presision, expected precision, threads or mass"),
+    "option": (
+        {"options": "presision float32"},
+        r"unknown option presision, expected precision, thr.* or list",
+    ),
     "value": ({"options": "precision single"}, r"precision is float64 or float32, not single"),
+    "list": ({"options": "list mine"}, r"list is auto or lammps, not mine"),
     "no value": ({"options": "threads"}, r"option threads needs a value"),
     "threads": ({"options": "threads 1.5"}, r"threads is a number from 1 to 4096, not 1\.5"),
     "close": ({"z": "5.00001"}, r"atoms with IDs [12] and [12] are 1e-05 Angstrom apart, on step 0"),

@@ -87,7 +87,12 @@ def test_slab_without_a_third_vector(name, rng):
 
 @pytest.mark.parametrize("name", CASES)
 def test_float32(name, rng):
-    """Float arithmetic on relative positions, double sums: median force error 3e-6, energy 1e-6 eV/atom."""
+    """Float arithmetic on relative positions, double sums: median force error 3e-6, energy as its conditioning allows.
+
+    A distance or a length of the potential that is wrong by one rounding, 2^-24, moves an atom's energy by that times
+    its virial, sum of r dE/dr; the last operations move it by that times itself. Largest of 100 systems of each
+    case: 2.7 of these.
+    """
     c = case(name)
     x, s = random_system(rng, c.n_species, 14, TRICLINIC, 1.7)
     big = 1000.0 * TRICLINIC.sum(axis=0)  # far from the origin: relative positions must be taken in double
@@ -96,7 +101,8 @@ def test_float32(name, rng):
     size = np.linalg.norm(exact.forces, axis=1)
     error = np.linalg.norm(out.forces - exact.forces, axis=1)
     assert np.median(error / size) <= 3e-6
-    assert abs(out.energy - exact.energy) / len(x) <= 1e-6 * max(1.0, systems.largest(exact.energies))
+    scale = np.abs(exact.energies).mean() + np.abs(np.einsum("nii->ni", exact.virials)).sum(axis=1).mean()
+    assert abs(out.energy - exact.energy) / len(x) <= 4 * 2**-24 * scale
     agree(out.stress, exact.stress, 1e-5, "stress")
     agree(out.virials, exact.virials, 1e-5, "virials")
 

@@ -161,6 +161,56 @@ def test_cutoff_functions(kind, alpha):
             assert out.forces[1, 0] == pytest.approx(-2 * float(sides[0] - sides[1]) / (2 * h), rel=1e-7, abs=3e-8)
 
 
+def triplets(etas, zetas=(1, 4), **more):
+    """Narrow functions of O beside O-O and H-O, as many groups as exponents."""
+    pairs = (["O", "O"], ["O", "H"])
+    return [
+        {**NARROW, "partners": pair, "eta": eta, "lambda": sign, "zeta": zeta, **more}
+        for pair in pairs
+        for eta in etas
+        for sign in (1, -1)
+        for zeta in zetas
+    ]
+
+
+ETAS = {
+    "products": (0.02, 0.06, 0.14, 0.4),
+    "apart": (0.05, 0.1234, 0.672),
+    "none": (0.0, 0.3),
+    "many": tuple(0.01 * 1.3**k for k in range(13)),
+}
+
+
+@pytest.mark.parametrize("etas, kind, alpha", [(k, 2, 0.0) for k in ETAS] + [("apart", k, 0.3) for k in range(9)])
+def test_triplets_of_gaussians(etas, kind, alpha, rng):
+    """Exponents that are multiples of one another or not, integer and other zeta, wide functions beside them."""
+    narrow = triplets(ETAS[etas], (1, 4, 7, 2.5), cutoff=kind, alpha=alpha)
+    wide = [{**f, "type": 9} for f in triplets((0.1,), (1, 16))]
+    functions = {"O": [RADIAL, *narrow, *wide], "H": triplets(ETAS[etas][:2], (1, 6), cutoff=kind, alpha=alpha)}
+    model = Model.bp(["O", "H"], functions, hidden=(6,))
+    model.theta = rng.normal(0, 0.3, model.n_parameters)
+    x, s = random_system(rng, 2, 14)
+    out = model.compute(x, s, cell=TRICLINIC, pbc=True)
+    expected = reference.compute(model.metadata, model.tensors, x, s, TRICLINIC, True)
+    agree(out.energies, expected.energies, 1e-12)
+    agree(out.forces, expected.forces, 1e-11)
+    single = model.compute(x, s, cell=TRICLINIC, pbc=True, precision="float32")
+    agree(single.forces, expected.forces, 2e-5)
+
+
+@pytest.mark.parametrize("etas", ETAS)
+def test_loss_gradient_of_triplets(etas, rng):
+    model = Model.bp(["O", "H"], {"O": triplets(ETAS[etas], cutoff=2), "H": [{**RADIAL}]}, hidden=(4,))
+    theta = rng.normal(0, 0.3, model.n_parameters)
+    x, s = random_system(rng, 2, 10)
+    trainer = _core.Trainer(model.to_bytes(), 1, 0)
+    trainer.add(s, x, TRICLINIC, np.ones(3, dtype=np.int32), 1.0, rng.normal(0, 0.3, x.shape), None, 1.0)
+    frames, direction, h = np.zeros(1, dtype=np.int32), rng.normal(0, 1, len(theta)), 1e-5
+    slope = direction @ np.array(trainer.gradient(theta, frames)[1])
+    ahead, behind = (trainer.gradient(theta + d * direction, frames)[0][0] for d in (h, -h))
+    assert slope == pytest.approx((ahead - behind) / (2 * h), rel=1e-6)
+
+
 def test_threads_and_neighbours_in_a_block_change_no_bit(rng):
     case = bp_case(3)
     x, s = random_system(rng, 3, 60, 2.2 * TRICLINIC)

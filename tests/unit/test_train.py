@@ -37,7 +37,7 @@ def frames(model):
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
-    monkeypatch.setattr(training, "make_trainer", lambda model, threads, precision: FakeTrainer(model.to_bytes()))
+    monkeypatch.setattr(training, "make_trainer", lambda model, *_: FakeTrainer(model.to_bytes()))
 
 
 def settings(epochs=6, **sections):
@@ -80,7 +80,7 @@ def test_resume_after_a_signal_gives_the_same_files_bit_for_bit(model, frames, t
             return super().gradient(*a, **k)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_trainer", lambda model, threads, precision: Interrupted(model.to_bytes()))
+        patch.setattr(training, "make_trainer", lambda model, *_: Interrupted(model.to_bytes()))
         result = run(model, frames, s, tmp_path / "parts")
         assert (result.stopped, result.signal) == ("signal", signal.SIGTERM)
         Interrupted.stop = next(stops)
@@ -143,7 +143,7 @@ def test_divergence_stops_and_keeps_the_last_checkpoint(model, frames, tmp_path,
             terms, grad = super().gradient(*a, **k)
             return (terms * np.nan, grad) if Bad.calls == 6 else (terms, grad)
 
-    monkeypatch.setattr(training, "make_trainer", lambda model, threads, precision: Bad(model.to_bytes()))
+    monkeypatch.setattr(training, "make_trainer", lambda model, *_: Bad(model.to_bytes()))
     with pytest.raises(Diverged, match=r"step 6, learning rate .* made@"):
         run(model, frames, settings(), tmp_path)
     _, state, _ = checkpoint.load(tmp_path / "last.ckpt")
