@@ -157,7 +157,7 @@ class TrainConfig(Section):
         if (self.model.method == "bp") != (self.model.functions is not None) and self.model.init_from is None:
             raise ConfigError('model.functions: needed for method = "bp", and for no other')
         if self.optimizer.kind == "kalman" and self.train.device == "gpu":
-            raise ConfigError('optimizer.kind = "kalman" runs on the CPU: expected train.device = "cpu", or another kind')
+            raise ConfigError('optimizer.kind = "kalman" runs on the CPU: expected train.device = "cpu"')
         if self.schedule.kind == "exponential" and self.schedule.end == 0:
             raise ConfigError("schedule.end is 0, expected a number above 0 for an exponential schedule")
         if not any(end > 0 for w in (self.loss.energy, self.loss.force, self.loss.stress) for end in ends(w)):
