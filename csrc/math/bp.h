@@ -35,19 +35,23 @@ NNP_FN nnp_vec nnp_abs(nnp_vec a) { return nnp_max(a, -a); }
 NNP_FN void nnp_polynomials(const int U, const int n, const nnp_real* c, const nnp_vec* z, nnp_vec* p)
 {
     for (int q = 0; q < U; ++q) p[q] = c[0] * z[q] + c[1];
+#if defined(__CUDACC__)
+#pragma unroll
+#else
 #pragma GCC unroll 16
+#endif
     for (int i = 2; i < n; ++i)
         for (int q = 0; q < U; ++q) p[q] = p[q] * z[q] + c[i];
 }
 
 #if NNP_REAL_BITS == 64
-static const nnp_real nnp_tanh_coefficients[] = {
+NNP_TABLE_OF nnp_real nnp_tanh_coefficients[] = {
     1.5872506646224911756e-6, -1.423351335643642704e-5,  6.4781533314206133553e-5, -2.0949321149035040098e-4,
     5.7050449280517789854e-4, -1.4467153898568415829e-3, 3.5891537861253122627e-3, -8.8625767992982149819e-3,
     2.1869394002713995795e-2, -5.3968245836804156831e-2, 1.3333333296782598741e-1, -3.3333333332684559973e-1,
     0.99999999999998082851};
 #else
-static const nnp_real nnp_tanh_coefficients[] = {-3.52328094363e-4f, 2.27864766487e-3f,  -7.91248505884e-3f,
+NNP_TABLE_OF nnp_real nnp_tanh_coefficients[] = {-3.52328094363e-4f, 2.27864766487e-3f,  -7.91248505884e-3f,
                                                  2.14614101553e-2f,  -5.38697067248e-2f, 1.33321393052e-1f,
                                                  -3.33332773781e-1f, 0.999999995642f};
 #endif
