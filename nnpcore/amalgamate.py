@@ -146,7 +146,7 @@ def _declared(code):
     outside = _outside(words)
     if outside[0] == "typedef":
         names.add(outside[-2] if outside[-2] != ")" else words[words.index("(") + 2])
-    elif {"static", "NNP_FN"} & set(outside) and "_Static_assert" not in outside:
+    elif {"static", "NNP_FN", "NNP_TABLE_OF"} & set(outside) and "_Static_assert" not in outside:
         stop = min(outside.index(mark) if mark in outside else len(outside) for mark in ("(", "=", "[", ";"))
         names.add(outside[stop - 1])
     return names
