@@ -233,7 +233,7 @@ def kalman_step(const int[::1] edges not None, float[::1] covariance not None, c
     cdef double[::1] s
     if n_blocks < 1 or edges[0] != 0 or edges[n_blocks] != n or residual.shape[0] != m or m < 1:
         raise ValueError("edges [n_blocks + 1] from 0 to n, h [m,n] and residual [m] expected")
-    if covariance.shape[0] != sum((int(b) - int(a)) ** 2 for a, b in zip(edges[:-1], edges[1:])):
+    if covariance.shape[0] != sum([(edges[b + 1] - edges[b]) ** 2 for b in range(n_blocks)]):
         raise ValueError("covariance: the blocks [size,size] between edges expected")
     step = np.empty(n)
     s = step

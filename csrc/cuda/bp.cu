@@ -112,17 +112,19 @@ NNP_FN void nnp_bp_sweep_values(const nnp_bp_tables* t, const nnp_bp_sweep* s, n
     __syncwarp();
 }
 
+/* Blocks that a multiprocessor shall hold; more would spill, with older compilers in float64 too. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 2 : 3) /* that a multiprocessor shall hold; more would spill */
-#else
+#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 2 : 3)
+#elif defined(__CUDACC_VER_MAJOR__) && __CUDACC_VER_MAJOR__ >= 13
 #define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 3 : 4)
+#else
+#define NNP_BP_BLOCKS (NNP_REAL_BITS == 64 ? 2 : 4)
 #endif
 
 NNP_FN nnp_real nnp_bp_nothing(void) { return nnp_sqrt(NNP_R(-1.0)); } /* NaN */
 
 /* Atoms rows [n_places] of one species, -1: none; segment: of all n rows; tables: nnpcore/gpu/bp.py;
- * capacity: room for near neighbours; most: grows where that was too little, and then the results are void.
- */
+ * capacity: room for near neighbours; where that is too little, the results are NaN. */
 #define NNP_BP_ARGS                                                                                          \
     int n_places, const int *NNP_RESTRICT rows, int n, const double *NNP_RESTRICT x,                         \
         const int64_t *NNP_RESTRICT slice_first, const int *NNP_RESTRICT index,                              \

@@ -120,7 +120,7 @@ NNP_KERNEL nnp_msr_inputs(int n_places, const int* NNP_RESTRICT rows, int n, con
     const nnp_msr_range range = msr_range(layout, geometry);
     const nnp_msr_centre centre = msr_centre(layout);
     const nnp_list list = {x, first, index, segment, n};
-    const nnp_team m = msr_team(shared, &list, rows, n_places, capacity, &centre);
+    const nnp_team m = msr_team(NNP_MSR_INPUTS, shared, &list, rows, n_places, capacity, &centre);
     inputs_stage(&m, &list, &range, centre.n_species, clash, status);
     const nnp_real *alpha = theta + centre.alpha, *abb = theta + centre.triplet, *mu = theta + centre.mu;
     nnp_real s[NNP_MSR_CHUNK];
@@ -304,7 +304,7 @@ NNP_KERNEL nnp_msr_gradient(int n_places, const int* NNP_RESTRICT rows, int n, c
     const nnp_msr_range range = msr_range(layout, geometry);
     const nnp_msr_centre centre = msr_centre(layout);
     const nnp_list list = {x, first, index, segment, n};
-    const nnp_team m = msr_team(shared, &list, rows, n_places, capacity, &centre);
+    const nnp_team m = msr_team(NNP_MSR_GRADIENT, shared, &list, rows, n_places, capacity, &centre);
     const nnp_msr_out out = {gradient, entries, add};
     for (int f = m.lane; f < centre.n_fingerprints; f += m.size) {
         const int64_t p = (int64_t)f * n_places + m.place;

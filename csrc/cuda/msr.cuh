@@ -15,8 +15,9 @@
 #include "../nnp_kinds.h"
 #include "common.cuh"
 
-#define NNP_MSR_CHUNK  5 /* fingerprints at a time, in registers */
-#define NNP_WHOLE_WARP 0xffffffffu
+#define NNP_MSR_CHUNK       5 /* fingerprints at a time, in registers */
+#define NNP_MSR_RATES_CHUNK 2 /* their rates: six sums over k each */
+#define NNP_WHOLE_WARP      0xffffffffu
 
 /* Cutoffs of the model; rs 0: no short-range branch. */
 typedef struct nnp_msr_range {
@@ -81,29 +82,35 @@ typedef struct nnp_team {
     int64_t base;   /* entry 0 of the row; entry k is base + NNP_SLICE k */
     int capacity;   /* neighbours there is room for */
     nnp_four* near; /* [capacity] y, w = y u of neighbours within rc3, by species */
-    nnp_four* more; /* [capacity] their rates, or dE/d of them */
-    nnp_two* ab;    /* [NNP_MSR_CHUNK][capacity] A, B of a channel's partners */
-    nnp_real* x;    /* [capacity] x(r) of neighbours within rc, or what else belongs to a pair */
-    nnp_real* x2;   /* [capacity] */
-    nnp_real* d;    /* [n_fingerprints] */
-    int* entry;     /* [capacity] k of a near neighbour */
-    int* near_end;  /* [S] */
-    int* pair_end;  /* [S] */
+    nnp_four* more; /* [capacity] RATES: their rates; GRADIENT: dE/d of them */
+    nnp_two* ab;    /* [chunk][capacity] A, B of a channel's partners */
+    nnp_real*
+        x; /* [capacity] x(r) of neighbours within rc; GRADIENT: dE/dr of near ones through the 2-body part */
+    nnp_real* x2;  /* [capacity] RATES: dx/dt */
+    nnp_real* d;   /* [n_fingerprints] GRADIENT: dE/dF */
+    int* entry;    /* [capacity] GRADIENT: k of a near neighbour */
+    int* near_end; /* [S] */
+    int* pair_end; /* [S] */
 } nnp_team;
 
-/* Bytes of a team's part of shared memory: 13 + 2 CHUNK = 23 numbers and an integer a neighbour; its bank
- * differs by 8 from one team to the next, so that two teams do not wait for each other. Also in
- * nnpcore/gpu/msr.py. */
-NNP_FN int msr_team_bytes(int capacity, int n_fingerprints, int n_species)
+/* What a kernel keeps of its neighbours in shared memory. */
+enum { NNP_MSR_INPUTS, NNP_MSR_GRADIENT, NNP_MSR_RATES };
+
+/* Bytes of a team's part of shared memory; its bank differs by 8 from one team to the next, so that two teams
+ * do not wait for each other. Also in nnpcore/gpu/msr.py. */
+NNP_FN int msr_team_bytes(const int mode, int capacity, int n_fingerprints, int n_species)
 {
     const int real = (int)sizeof(nnp_real);
-    const int bytes =
-        real * ((10 + 2 * NNP_MSR_CHUNK) * capacity + n_fingerprints) + 4 * (capacity + 2 * n_species);
-    return (bytes + 127) / 128 * 128 + 32;
+    const int numbers = mode == NNP_MSR_INPUTS     ? 5 + 2 * NNP_MSR_CHUNK
+                        : mode == NNP_MSR_GRADIENT ? 9 + 2 * NNP_MSR_CHUNK
+                                                   : 10 + 2 * NNP_MSR_RATES_CHUNK;
+    int bytes = real * numbers * capacity + 4 * 2 * n_species;
+    if (mode == NNP_MSR_GRADIENT) bytes += real * n_fingerprints + 4 * capacity;
+    return (bytes + 95) / 128 * 128 + 32;
 }
 
-NNP_FN nnp_team msr_team(unsigned char* shared, const nnp_list* list, const int* rows, int n_places,
-                         int capacity, const nnp_msr_centre* c)
+NNP_FN nnp_team msr_team(const int mode, unsigned char* shared, const nnp_list* list, const int* rows,
+                         int n_places, int capacity, const nnp_msr_centre* c)
 {
     nnp_team m;
     m.lane = (int)threadIdx.x;
@@ -112,15 +119,18 @@ NNP_FN nnp_team msr_team(unsigned char* shared, const nnp_list* list, const int*
     m.row = m.place < n_places ? rows[m.place] : -1;
     m.base = m.row < 0 ? 0 : nnp_first_entry(list->first, m.row);
     m.capacity = capacity;
-    unsigned char* p = shared + (int)threadIdx.y * msr_team_bytes(capacity, c->n_fingerprints, c->n_species);
+    unsigned char* p =
+        shared + (int)threadIdx.y * msr_team_bytes(mode, capacity, c->n_fingerprints, c->n_species);
     m.near = (nnp_four*)p;
     m.more = m.near + capacity;
-    m.ab = (nnp_two*)(m.more + capacity);
-    m.x = (nnp_real*)(m.ab + NNP_MSR_CHUNK * capacity);
+    m.ab = (nnp_two*)(mode == NNP_MSR_INPUTS ? m.more : m.more + capacity);
+    m.x = (nnp_real*)(m.ab + (mode == NNP_MSR_RATES ? NNP_MSR_RATES_CHUNK : NNP_MSR_CHUNK) * capacity);
     m.x2 = m.x + capacity;
-    m.d = m.x2 + capacity;
+    m.d = m.x2;
     m.entry = (int*)(m.d + c->n_fingerprints);
-    m.near_end = m.entry + capacity;
+    m.near_end = mode == NNP_MSR_GRADIENT ? m.entry + capacity
+                 : mode == NNP_MSR_INPUTS ? (int*)m.x2
+                                          : (int*)(m.x2 + capacity);
     m.pair_end = m.near_end + c->n_species;
     return m;
 }

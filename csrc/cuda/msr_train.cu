@@ -7,8 +7,6 @@
  */
 #include "msr.cuh"
 
-#define NNP_MSR_RATES 2 /* fingerprints at a time: six sums over k each */
-
 /* Tangents: lambda = dL/dF of each row, m = dL/dW of each structure; owner of the ghosts. */
 typedef struct nnp_msr_tangent {
     const double *lambda, *m;
@@ -125,7 +123,7 @@ NNP_FN void rates_add(const nnp_partner_sums* k, nnp_real a, nnp_real b, nnp_rea
 NNP_FN void triplets_rates(const nnp_team* m, const int n, int t, int u, const nnp_real* abb, nnp_real* s)
 {
     const int begin = msr_near_begin(m, u), end = m->near_end[u];
-    nnp_real a[NNP_MSR_RATES], b[NNP_MSR_RATES], beta[NNP_MSR_RATES];
+    nnp_real a[NNP_MSR_RATES_CHUNK], b[NNP_MSR_RATES_CHUNK], beta[NNP_MSR_RATES_CHUNK];
     for (int c = 0; c < n; ++c) {
         a[c] = abb[3 * c];
         b[c] = abb[3 * c + 1];
@@ -134,7 +132,7 @@ NNP_FN void triplets_rates(const nnp_team* m, const int n, int t, int u, const n
     msr_factors(m, u, abb, n);
     for (int j = msr_near_begin(m, t) + m->lane; j < m->near_end[t]; j += m->size) {
         const nnp_four v = m->near[j], vd = m->more[j];
-        nnp_partner_sums sum[NNP_MSR_RATES];
+        nnp_partner_sums sum[NNP_MSR_RATES_CHUNK];
         for (int c = 0; c < n; ++c) sum[c].p = sum[c].q = sum[c].r = sum[c].pd = sum[c].qd = sum[c].rd = 0;
         for (int k = begin; k < end; ++k) {
             const nnp_four w = m->near[k], wd = m->more[k];
@@ -180,7 +178,7 @@ NNP_FN void rates_store(const nnp_team* m, const int n, const int n_sums, nnp_re
     }
 }
 
-NNP_FN int rates_chunk(int left) { return left < NNP_MSR_RATES ? left : NNP_MSR_RATES; }
+NNP_FN int rates_chunk(int left) { return left < NNP_MSR_RATES_CHUNK ? left : NNP_MSR_RATES_CHUNK; }
 
 #define NNP_MSR_EACH_RATES(n, CALL)                                                                          \
     if (n == 1) {                                                                                            \
@@ -204,15 +202,15 @@ NNP_KERNEL nnp_msr_rates(int n_places, const int* NNP_RESTRICT rows, int n, cons
     const nnp_list list = {x, first, index, segment, n};
     const nnp_msr_tangent tangent = {lambda, virial_slope, structure, owner};
     const nnp_msr_rates_out out = {inputs, rates, sums, n_places, (int64_t)centre.n_fingerprints * n_places};
-    const nnp_team m = msr_team(shared, &list, rows, n_places, capacity, &centre);
+    const nnp_team m = msr_team(NNP_MSR_RATES, shared, &list, rows, n_places, capacity, &centre);
     rates_stage(&m, &list, &range, &tangent, centre.n_species);
     const nnp_real *alpha = theta + centre.alpha, *abb = theta + centre.triplet, *mu = theta + centre.mu;
     int f = 0;
     for (int t = 0; t < centre.n_species; ++t)
         for (int left = centre.n2[t], part; left > 0; left -= part, alpha += part, f += part) {
-            nnp_real s[8 * NNP_MSR_RATES];
+            nnp_real s[8 * NNP_MSR_RATES_CHUNK];
             part = rates_chunk(left);
-            for (int i = 0; i < 8 * NNP_MSR_RATES; ++i) s[i] = 0;
+            for (int i = 0; i < 8 * NNP_MSR_RATES_CHUNK; ++i) s[i] = 0;
 #define CALL(c)                                                                                              \
     pairs_rates(&m, c, t, alpha, s);                                                                         \
     rates_store(&m, c, 4, s, mu, &out, f)
@@ -223,9 +221,9 @@ NNP_KERNEL nnp_msr_rates(int n_places, const int* NNP_RESTRICT rows, int n, cons
     for (int t = 0; t < centre.n_species; ++t)
         for (int u = t; u < centre.n_species; ++u, ++n3)
             for (int left = *n3, part; left > 0; left -= part, abb += 3 * part, f += part) {
-                nnp_real s[8 * NNP_MSR_RATES];
+                nnp_real s[8 * NNP_MSR_RATES_CHUNK];
                 part = rates_chunk(left);
-                for (int i = 0; i < 8 * NNP_MSR_RATES; ++i) s[i] = 0;
+                for (int i = 0; i < 8 * NNP_MSR_RATES_CHUNK; ++i) s[i] = 0;
 #define CALL(c)                                                                                              \
     triplets_rates(&m, c, t, u, abb, s);                                                                     \
     if (t != u) triplets_rates(&m, c, u, t, abb, s);                                                         \

@@ -16,7 +16,12 @@ from .backend import REAL, GpuError
 from .bp import shared_limit
 
 MSR, TRAIN = "cuda/msr.cu", "cuda/msr_train.cu"
-CHUNK = 5  # NNP_MSR_CHUNK
+CHUNK, RATES_CHUNK = 5, 2  # NNP_MSR_CHUNK, NNP_MSR_RATES_CHUNK
+NUMBERS = {  # a neighbour, in shared memory: msr_team_bytes() of csrc/cuda/msr.cuh
+    "nnp_msr_inputs": 5 + 2 * CHUNK,
+    "nnp_msr_gradient": 9 + 2 * CHUNK,
+    "nnp_msr_rates": 10 + 2 * RATES_CHUNK,
+}
 SOFTNESS = 0.03  # NNP_CUTOFF_SOFTNESS
 LIMIT = {"float64": 700.0, "float32": 80.0}  # of exponents: csrc/engine.c
 LEAST = 1e-3  # Å
@@ -60,10 +65,10 @@ class Msr:
 
     # ---- launches ----
 
-    def _geometry(self, system, places):
+    def _geometry(self, kernel, places):
         """Grid, block and shared bytes: teams of 8 threads where there are atoms enough to fill a device, else more."""
         team = self.team or (8 if places.n >= 20000 else 16 if places.n >= 8000 else 32)
-        room = team_bytes(places.capacity, self.size[places.species], len(self.species), self.precision)
+        room = team_bytes(kernel, places.capacity, self.size[places.species], len(self.species), self.precision)
         teams = max(self.block // team, 32 // team)
         while teams * team > 32 and teams * room > self.shared_limit // 4:
             teams //= 2
@@ -75,7 +80,7 @@ class Msr:
         return (-(-places.n // teams),), (team, teams), teams * room
 
     def _launch(self, system, places, file, name, arguments):
-        grid, block, shared = self._geometry(system, places)
+        grid, block, shared = self._geometry(name, places)
         first = (np.int32(places.n), places.rows, np.int32(system.n), system.x, system.slice_first, system.index)
         own = (system.segment, np.int32(places.capacity), self.layout[places.species], self.geometry, self.theta)
         kernel = self.backend.kernel(file, name, self.precision)
@@ -119,11 +124,13 @@ class Msr:
         kernel(grid, (128,), (*arguments, np.int64(grad.shape[1]), grad))
 
 
-def team_bytes(capacity, n_fingerprints, n_species, precision):
+def team_bytes(kernel, capacity, n_fingerprints, n_species, precision):
     """Shared memory of one atom's team of threads: msr_team_bytes() of csrc/cuda/msr.cuh."""
     real = 8 if precision == "float64" else 4
-    used = real * ((10 + 2 * CHUNK) * capacity + n_fingerprints) + 4 * (capacity + 2 * n_species)
-    return -(-used // 128) * 128 + 32
+    used = real * NUMBERS[kernel] * capacity + 4 * 2 * n_species
+    if kernel == "nnp_msr_gradient":
+        used += real * n_fingerprints + 4 * capacity
+    return (used + 95) // 128 * 128 + 32
 
 
 def short_range(metadata):

@@ -185,4 +185,4 @@ def test_too_many_neighbours_or_too_wide_layers_are_named(emu):
         Networks(emu, model, "float64").evaluate(Places(0, np.zeros(3, np.int32), 1), np.zeros((10, 3)), np.zeros(3))
     evaluator = Evaluator(emu, model_of("one species"))
     with pytest.raises(GpuError, match=r"5000 neighbours of an atom are too many"):
-        evaluator.fingerprints._geometry(None, Places(0, np.zeros(3, np.int32), 5000))
+        evaluator.fingerprints._geometry("nnp_msr_gradient", Places(0, np.zeros(3, np.int32), 5000))

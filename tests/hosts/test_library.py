@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 import nnpcore
 from nnpcore import amalgamate, library, sources
 
+ROOT = Path(__file__).resolve().parents[2]
 CC = os.environ.get("CC", "cc")
 EXAMPLES, CAPI = ROOT / "examples", ROOT / "tests" / "capi"
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"}
