@@ -1,5 +1,5 @@
-/* plan.c - chunks of rows in local numbering, which of their rows share a block, and where forces on a halo
- * belong.
+/* plan.c - chunks of rows in local numbering, which of their rows share a
+ * block, and where forces on a halo belong.
  */
 #include "kernels.h"
 #include "nnp_threads.h"
@@ -46,10 +46,12 @@ void nnp_plan_trim(nnp_plan* plan)
 
 /* One thread's scratch. */
 typedef struct plan_room {
-    int* mark;    /* [n_total] local number of an atom, -1 where it has none */
-    int* halo;    /* [most_halo] */
-    int* entries; /* [most_row] of one row */
-    int *near, *sorted, *start;
+    int* mark;           /* [n_total] local number of an atom, -1 where it has none */
+    int* halo;           /* [most_halo] */
+    int* entries;        /* [most_row] of one row */
+    int* near;           /* [MOST_ROWS][S] near neighbours of each species */
+    int *sorted, *spare; /* [MOST_ROWS] */
+    int* start;
 } plan_room;
 
 typedef struct plan_sizes {
@@ -91,7 +93,8 @@ static plan_sizes plan_room_sizes(const nnp_plan* plan, const nnp_system* s)
         if (entries > z.most_halo) z.most_halo = entries;
     }
     if (z.most_halo > s->n_total) z.most_halo = s->n_total;
-    z.ints = (size_t)s->n_total + (size_t)z.most_halo + 2 * (size_t)z.most_row + 2 * MOST_ROWS + 2;
+    z.ints = (size_t)s->n_total + (size_t)z.most_halo + 2 * (size_t)z.most_row + 2;
+    z.ints += (size_t)(2 + plan->n_species) * MOST_ROWS;
     return z;
 }
 
@@ -102,8 +105,9 @@ static plan_room plan_thread_room(const nnp_plan* plan, const nnp_system* s, con
     r.halo = r.mark + s->n_total;
     r.entries = r.halo + z->most_halo;
     r.start = r.entries + z->most_row;
-    r.near = r.start + z->most_row + 2;
-    r.sorted = r.near + MOST_ROWS;
+    r.sorted = r.start + z->most_row + 2;
+    r.spare = r.sorted + MOST_ROWS;
+    r.near = r.spare + MOST_ROWS;
     return r;
 }
 
@@ -126,7 +130,8 @@ static void sort_row(nnp_plan* plan, const nnp_system* s, int row, const plan_ro
     }
 }
 
-/* Local numbers of the chunk's list, its halo, and each row's near neighbours. Returns the halo's size. */
+/* Local numbers of the chunk's list, its halo, and each row's near neighbours.
+ * Returns the halo's size. */
 static int localise(nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk, double near2,
                     const plan_room* r)
 {
@@ -135,12 +140,13 @@ static int localise(nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk,
     for (int row = row0; row < row1; ++row) r->mark[row_atom(s, row)] = row - row0;
     for (int row = row0; row < row1; ++row) {
         const double* const xi = s->x + 4 * (int64_t)row_atom(s, row);
-        int near = 0;
+        int* const near = r->near + (int64_t)(row - row0) * plan->n_species;
+        memset(near, 0, (size_t)plan->n_species * sizeof(int));
         for (int64_t p = s->first[row]; p < s->first[row + 1]; ++p) {
             const int atom = s->index[p];
             const double* const xj = s->x + 4 * (int64_t)atom;
             const double x = xj[0] - xi[0], y = xj[1] - xi[1], z = xj[2] - xi[2];
-            near += x * x + y * y + z * z < near2;
+            near[(int)xj[3]] += x * x + y * y + z * z < near2;
             if (r->mark[atom] < 0) {
                 r->mark[atom] = n_own + n_halo;
                 r->halo[n_halo++] = atom;
@@ -148,44 +154,60 @@ static int localise(nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk,
             plan->local[p] = r->mark[atom];
         }
         sort_row(plan, s, row, r);
-        r->near[row - row0] = near;
     }
     for (int row = row0; row < row1; ++row) r->mark[row_atom(s, row)] = -1;
     for (int k = 0; k < n_halo; ++k) r->mark[r->halo[k]] = -1;
     return n_halo;
 }
 
-/* Rows of one species by their number of near neighbours, appended to sorted; a counting sort. */
-static int sort_species(const nnp_system* s, const nnp_chunk* chunk, int species, int most,
-                        const plan_room* r, int n)
+/* Digit t of a row's place: its near neighbours of species t, counted backwards
+ * where those of the species before add up to an odd number, so that rows that
+ * follow each other have similar numbers of all species. */
+static int place_digit(const int* near, int t, int most)
 {
-    const int n_own = chunk[1].row - chunk->row;
-    memset(r->start, 0, ((size_t)most + 2) * sizeof(int));
+    int sum = 0;
+    for (int u = 0; u < t; ++u) sum += near[u];
+    return sum % 2 ? most - near[t] : near[t];
+}
+
+/* Rows of one species by their numbers of near neighbours, appended to sorted;
+ * a counting sort, last digit first. */
+static int sort_species(const nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk, int species,
+                        int most, const plan_room* r, int n)
+{
+    const int n_own = chunk[1].row - chunk->row, ns = plan->n_species;
+    int* const sorted = r->sorted + n;
+    int total = 0;
     for (int i = 0; i < n_own; ++i)
-        if (atom_species(s, row_atom(s, chunk->row + i)) == species) ++r->start[r->near[i] + 1];
-    for (int k = 0; k <= most; ++k) r->start[k + 1] += r->start[k];
-    const int total = r->start[most + 1];
-    for (int i = 0; i < n_own; ++i)
-        if (atom_species(s, row_atom(s, chunk->row + i)) == species)
-            r->sorted[n + r->start[r->near[i]]++] = i;
+        if (atom_species(s, row_atom(s, chunk->row + i)) == species) sorted[total++] = i;
+    for (int t = ns - 1; t >= 0; --t) {
+        memcpy(r->spare, sorted, (size_t)total * sizeof(int));
+        memset(r->start, 0, ((size_t)most + 2) * sizeof(int));
+        for (int k = 0; k < total; ++k) ++r->start[place_digit(r->near + r->spare[k] * ns, t, most) + 1];
+        for (int k = 0; k <= most; ++k) r->start[k + 1] += r->start[k];
+        for (int k = 0; k < total; ++k)
+            sorted[r->start[place_digit(r->near + r->spare[k] * ns, t, most)]++] = r->spare[k];
+    }
     return n + total;
 }
 
-/* The chunk's rows by (species, near neighbours) in r->sorted; returns the number of its blocks. */
+/* The chunk's rows by (species, near neighbours) in r->sorted; returns the
+ * number of its blocks. */
 static int sort_chunk(const nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk, const plan_room* r)
 {
     const int n_own = chunk[1].row - chunk->row;
     int most = 0, n = 0, n_blocks = 0;
-    for (int i = 0; i < n_own; ++i) most = r->near[i] > most ? r->near[i] : most;
+    for (int i = 0; i < n_own * plan->n_species; ++i) most = r->near[i] > most ? r->near[i] : most;
     for (int t = 0; t < plan->n_species; ++t) {
-        const int end = sort_species(s, chunk, t, most, r, n);
+        const int end = sort_species(plan, s, chunk, t, most, r, n);
         n_blocks += (end - n + plan->width - 1) / plan->width;
         n = end;
     }
     return n_blocks;
 }
 
-/* Blocks of the sorted rows, from the chunk's first on. Returns the largest total capacity. */
+/* Blocks of the sorted rows, from the chunk's first on. Returns the largest
+ * total capacity. */
 static int fill_blocks(nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk, const plan_room* r)
 {
     const int width = plan->width, ns = plan->n_species, n_own = chunk[1].row - chunk->row;
@@ -213,8 +235,9 @@ static int fill_blocks(nnp_plan* plan, const nnp_system* s, const nnp_chunk* chu
     return most;
 }
 
-/* All chunks, in any order by any thread; halos and blocks take their places in order. Returns the halos'
- * total size; where that is beyond plan->cap_halo they are not all written. */
+/* All chunks, in any order by any thread; halos and blocks take their places in
+ * order. Returns the halos' total size; where that is beyond plan->cap_halo
+ * they are not all written. */
 static int64_t fill_chunks(nnp_plan* plan, const nnp_system* s, double near, const plan_sizes* z,
                            int n_threads)
 {

@@ -138,16 +138,28 @@ static made with_centres(made m, int n_rows)
 static int atom_of(const nnp_system* s, int row) { return s->centre ? s->centre[row] : row; }
 static int species_of(const nnp_system* s, int atom) { return (int)s->x[4 * (size_t)atom + 3]; }
 
-static int near_of(const nnp_system* s, int row, double near)
+static int near_of(const nnp_system* s, int row, int species, double near)
 {
     int count = 0;
     const double* const a = s->x + 4 * (size_t)atom_of(s, row);
     for (int64_t p = s->first[row]; p < s->first[row + 1]; ++p) {
         const double* const b = s->x + 4 * (size_t)s->index[p];
         const double x = b[0] - a[0], y = b[1] - a[1], z = b[2] - a[2];
-        count += x * x + y * y + z * z < near * near;
+        count += (int)b[3] == species && x * x + y * y + z * z < near * near;
     }
     return count;
+}
+
+/* Rows go up in their near neighbours of species 0; where those are equal, up or down in those of species 1
+ * ... */
+static int in_order(const nnp_system* s, int a, int b, int n_species, double near)
+{
+    for (int t = 0, sum = 0; t < n_species; ++t) {
+        const int na = near_of(s, a, t, near), nb = near_of(s, b, t, near);
+        if (na != nb) return sum % 2 ? nb < na : nb > na;
+        sum += na;
+    }
+    return 1;
 }
 
 static int counted(const nnp_plan* plan, int row, int t)
@@ -215,11 +227,11 @@ static void check_blocks(const nnp_plan* plan, const nnp_system* s, double near)
     int* const lanes = room((size_t)s->n, sizeof(int));
     int most = 0;
     for (int c = 0; c < plan->n_chunks; ++c)
-        for (int b = plan->chunks[c].block, last = -1, last_near = 0; b < plan->chunks[c + 1].block; ++b) {
+        for (int b = plan->chunks[c].block, last = -1, before = -1; b < plan->chunks[c + 1].block; ++b) {
             const int* const rows = plan->rows + (size_t)b * (size_t)plan->width;
             const int species = rows[0] < 0 ? -1 : species_of(s, atom_of(s, rows[0]));
             CHECK(species >= last); /* so that padding is at most one block a species */
-            last_near = species == last ? last_near : 0;
+            before = species == last ? before : -1;
             last = species;
             int total = 0, ended = 0;
             for (int w = 0; w < plan->width; ++w) {
@@ -228,8 +240,8 @@ static void check_blocks(const nnp_plan* plan, const nnp_system* s, double near)
                 if (ended) continue;
                 CHECK(rows[w] >= plan->chunks[c].row && rows[w] < plan->chunks[c + 1].row);
                 CHECK(species_of(s, atom_of(s, rows[w])) == species);
-                CHECK(near_of(s, rows[w], near) >= last_near);
-                last_near = near_of(s, rows[w], near);
+                CHECK(before < 0 || in_order(s, before, rows[w], plan->n_species, near));
+                before = rows[w];
                 ++lanes[rows[w]];
             }
             for (int t = 0; t < plan->n_species; ++t) {
