@@ -55,16 +55,17 @@ def suggested(folder):
 
 
 METHODS = {
-    "bp48": lambda e, _: {"method": "bp", "functions": wide(e), "hidden": [25, 25]},
-    "bp48z4": lambda e, _: {"method": "bp", "functions": wide(e, (1, 2, 3, 4)), "hidden": [25, 25]},
-    "suggest": lambda e, folder: {"method": "bp", "functions": suggested(folder), "hidden": [25, 25]},
+    "bp48": lambda e, _: {"method": "bp", "functions": wide(e), "hidden": [40, 40]},
+    "bp48_kalman": lambda e, _: {"method": "bp", "functions": wide(e), "hidden": [25, 25]},
+    "bp48z4": lambda e, _: {"method": "bp", "functions": wide(e, (1, 2, 3, 4)), "hidden": [40, 40]},
+    "suggest": lambda e, folder: {"method": "bp", "functions": suggested(folder), "hidden": [30, 30]},
     "msr20": lambda *_: {"rc": 6.0, "rc3": 5.0, "n2": 8, "n3": 12, "hidden": [25, 25]},
     "msr32": lambda *_: {"rc": 6.0, "rc3": 5.0, "n2": 12, "n3": 20, "hidden": [30, 30]},
 }
-KALMAN = {  # fixed functions
+KALMAN = {
     "optimizer": {"kind": "kalman"},
-    "loss": {"energy": [30.0, 1000.0], "stress": [1.0, 30.0]},
-    "train": {"epochs": 12, "batch": 1, "ema": 0.99},
+    "loss": {"energy": 100.0, "stress": 10.0},
+    "train": {"epochs": 10, "batch": 1},
 }
 EIGEN = {  # until the time is over
     "schedule": {"kind": "cosine"},
@@ -79,7 +80,7 @@ def trained(name, folder, arguments):
     if (run / "best.nnp").exists():
         return nnpcore.load(run / "best.nnp"), None
     model = METHODS[name](arguments.element, folder)
-    recipe = KALMAN if model.get("method") == "bp" else EIGEN
+    recipe = KALMAN if name.endswith("kalman") else EIGEN
     common = {
         "folder": str(run),
         "max_seconds": arguments.seconds,
@@ -257,7 +258,9 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--element", default="Si")
     parser.add_argument("--out", type=Path, default=Path("bench-silicon"))
-    parser.add_argument("--methods", nargs="*", default=["bp48", "suggest", "msr20"], choices=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="*", default=["bp48", "bp48_kalman", "suggest", "msr32"], choices=list(METHODS)
+    )
     parser.add_argument("--model", nargs="*", default=[], metavar="NAME=FILE", help="models that are there already")
     parser.add_argument("--seconds", type=float, default=200.0, help="of training, each")
     parser.add_argument("--threads", type=int, default=1)

@@ -30,14 +30,13 @@ static void radial_backward(const nnp_bp* bp, nnp_block* b, const nnp_vec* d, co
     }
 }
 
-/* Sums of a tile's triplets over groups: dE/dcos, (dE/dr_jk)/r_jk, and for chains A and B (bp_gauss_impl.h).
- */
-enum { NNP_BP_TURN, NNP_BP_STRETCH, NNP_BP_A, NNP_BP_B, NNP_BP_SUMS };
+/* Sums of a tile's triplets over groups that are in no chain: dE/dcos, (dE/dr_jk)/r_jk. */
+enum { NNP_BP_TURN, NNP_BP_STRETCH, NNP_BP_SUMS };
 typedef nnp_vec nnp_bp_sums[NNP_BP_SUMS][NNP_BP_TILE];
 
 /* A group of a channel on the way back: its arrays at the channel's first k, and its polynomial. */
 typedef struct nnp_bp_pull {
-    int kind, n_extra;
+    int degree, narrow, n_extra;
     nnp_real eta2; /* 2 eta, of a chain */
     const nnp_vec *rj, *rk, *far, *dfar;
     nnp_vec *gj, *gk; /* dE/dR */
@@ -72,11 +71,8 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
         const nnp_bp_group* const g = &bp->group[c->first_group + i];
         nnp_bp_pull* const out = &pull[i];
         const size_t row = (size_t)g->term * near->stride, far = (size_t)(g->narrow < 0 ? 0 : g->narrow);
-        out->kind = 6 * pull_degree(g->degree) +
-                    (g->narrow < 0 ? 0
-                     : c->n_chain  ? 4
-                                   : 2) +
-                    (g->n > g->n_poly);
+        out->degree = pull_degree(g->degree);
+        out->narrow = g->narrow >= 0;
         out->eta2 = NNP_R(2.0) * (nnp_real)bp->term[g->term].eta;
         out->n_extra = g->n - g->n_poly;
         out->rj = near->value + row + x->bj;
@@ -97,25 +93,34 @@ static nnp_bp_pull* pull_groups(const nnp_bp* bp, const nnp_bp_triplets* x, cons
     return pull;
 }
 
-/* U and V = dU/dcos of a group at triplet k of a tile */
-NNP_FN void pull_polynomial(const int degree, const int extra, const nnp_bp_pull* g, const nnp_vec* u,
-                            nnp_vec c, int k, nnp_vec* value, nnp_vec* slope)
+/* a = sum_m u[m] c^m and its derivative d, at U numbers side by side */
+NNP_FN void pull_polynomial(const int U, const int degree, const nnp_vec* u, const nnp_vec* c, nnp_vec* a,
+                            nnp_vec* d)
 {
-    nnp_vec a = u[degree], d = nnp_splat(0);
-    if (degree) {
-        d = a;
-        a = a * c + u[degree - 1];
+    for (int q = 0; q < U; ++q) {
+        a[q] = u[degree];
+        d[q] = nnp_splat(0);
+        if (degree) {
+            d[q] = a[q];
+            a[q] = a[q] * c[q] + u[degree - 1];
+        }
     }
-    for (int m = degree - 2; m >= 0; --m) {
-        d = d * c + a;
-        a = a * c + u[m];
-    }
-    for (int i = 0; extra && i < 2 * g->n_extra; i += 2) {
-        a += g->d[i] * g->row[i][k];
-        d += g->d[i + 1] * g->row[i + 1][k];
-    }
-    *value = a;
-    *slope = d;
+    for (int m = degree - 2; m >= 0; --m)
+        for (int q = 0; q < U; ++q) {
+            d[q] = d[q] * c[q] + a[q];
+            a[q] = a[q] * c[q] + u[m];
+        }
+}
+
+/* Functions of a group that are no polynomials, at triplets k .. k + U - 1 of the tile whose rows are there
+ */
+NNP_FN void pull_rest(const int U, const nnp_bp_pull* g, int k, nnp_vec* a, nnp_vec* d)
+{
+    for (int i = 0; i < 2 * g->n_extra; i += 2)
+        for (int q = 0; q < U; ++q) {
+            a[q] += g->d[i] * g->row[i][k + q];
+            d[q] += g->d[i + 1] * g->row[i + 1][k + q];
+        }
 }
 
 /* A group at the triplets j, k0 .. k0 + n - 1, the first being number p: dE/dR of both neighbours, and adds
@@ -129,7 +134,8 @@ NNP_FN void pull_row(const int degree, const int narrow, const int extra, const 
     for (int m = 0; m <= degree; ++m) u[m] = g->u[m];
     for (int k = 0; k < n; ++k) {
         nnp_vec a, d;
-        pull_polynomial(degree, extra, g, u, c[k], k, &a, &d);
+        pull_polynomial(1, degree, u, &c[k], &a, &d);
+        if (extra) pull_rest(1, g, k, &a, &d);
         const nnp_vec ra = rj * a;
         nnp_vec nk = rk[k], na = ra;
         if (narrow) {
@@ -144,125 +150,62 @@ NNP_FN void pull_row(const int degree, const int narrow, const int extra, const 
     g->gj[j] += gj;
 }
 
-/* Q groups of a chain at n triplets, the first being number p: adds to A, B and dE/dcos. */
-NNP_FN void pull_gauss(const int Q, const int degree, const int extra, const nnp_bp_pull* g, const nnp_vec* c,
-                       size_t p, int n, const nnp_vec* const* before, nnp_bp_sums sums)
-{
-    const nnp_vec* w[3];
-    nnp_vec u[3][NNP_BP_MAX_DEGREE + 1];
-    nnp_real eta2[3];
-    for (int q = 0; q < Q; ++q) {
-        w[q] = g[q].far + p;
-        eta2[q] = g[q].eta2;
-        for (int m = 0; m <= degree; ++m) u[q][m] = g[q].u[m];
-    }
-    for (int k = 0; k < n; ++k) {
-        nnp_vec a = before[NNP_BP_A][k], b = before[NNP_BP_B][k], t = before[NNP_BP_TURN][k];
-        for (int q = 0; q < Q; ++q) {
-            nnp_vec value, slope;
-            pull_polynomial(degree, extra, &g[q], u[q], c[k], k, &value, &slope);
-            value *= w[q][k];
-            a += value;
-            b += eta2[q] * value;
-            t += slope * w[q][k];
-        }
-        sums[NNP_BP_A][k] = a;
-        sums[NNP_BP_B][k] = b;
-        sums[NNP_BP_TURN][k] = t;
-    }
-}
-
-#define NNP_BP_PULL_GAUSS(degree, extra)                                                                     \
-    if (Q == 3)                                                                                              \
-        pull_gauss(3, degree, extra, g, c, p, n, before, sums);                                              \
-    else if (Q == 2)                                                                                         \
-        pull_gauss(2, degree, extra, g, c, p, n, before, sums);                                              \
-    else                                                                                                     \
-        pull_gauss(1, degree, extra, g, c, p, n, before, sums);
-
 #define NNP_BP_PULL(degree)                                                                                  \
-    case 6 * degree:                                                                                         \
+    case 4 * degree:                                                                                         \
         pull_row(degree, 0, 0, g, c, p, j, k0, n, before, sums);                                             \
         break;                                                                                               \
-    case 6 * degree + 1:                                                                                     \
+    case 4 * degree + 1:                                                                                     \
         pull_row(degree, 0, 1, g, c, p, j, k0, n, before, sums);                                             \
         break;                                                                                               \
-    case 6 * degree + 2:                                                                                     \
-    case 6 * degree + 3:                                                                                     \
+    case 4 * degree + 2:                                                                                     \
+    case 4 * degree + 3:                                                                                     \
         pull_row(degree, 1, 1, g, c, p, j, k0, n, before, sums);                                             \
-        break;                                                                                               \
-    case 6 * degree + 4:                                                                                     \
-        NNP_BP_PULL_GAUSS(degree, 0)                                                                         \
-        break;                                                                                               \
-    case 6 * degree + 5:                                                                                     \
-        NNP_BP_PULL_GAUSS(degree, 1)                                                                         \
         break;
 
-/* The groups g[0] .. of a kind, up to three of a chain at once; returns how many. */
-static int pull_any(const nnp_bp_pull* g, int left, const nnp_vec* c, size_t p, int j, int k0, int n,
-                    const nnp_vec* const* before, nnp_bp_sums sums)
+static void pull_any(const nnp_bp_pull* g, const nnp_vec* c, size_t p, int j, int k0, int n,
+                     const nnp_vec* const* before, nnp_bp_sums sums)
 {
-    int Q = 1;
-    while (Q < 3 && Q < left && g->kind % 6 >= 4 && g[Q].kind == g->kind) ++Q;
-    switch (g->kind) {
+    switch (4 * g->degree + 2 * g->narrow + (g->n_extra > 0)) {
         NNP_BP_PULL(0)
         NNP_BP_PULL(1)
         NNP_BP_PULL(2)
         NNP_BP_PULL(4)
         NNP_BP_PULL(6)
     }
-    return Q;
 }
 #undef NNP_BP_PULL
-#undef NNP_BP_PULL_GAUSS
 
-/* All groups of a channel at n triplets, the first being number p. */
+/* Groups of a channel that are in no chain, at n triplets, the first being number p; zero where there are
+ * none. */
 static void pull_tile(const nnp_bp_pull* pull, int n_groups, const nnp_vec* c, size_t p, int j, int k0, int n,
                       const nnp_vec* zero, nnp_bp_sums sums)
 {
-    const nnp_vec* before[NNP_BP_SUMS] = {zero, zero, zero, zero};
-    for (int i = 0; i < n_groups;) {
-        const int gauss = pull[i].kind % 6 >= 4, narrow = pull[i].kind % 6 >= 2;
-        i += pull_any(&pull[i], n_groups - i, c, p, j, k0, n, before, sums);
+    const nnp_vec* before[NNP_BP_SUMS] = {zero, zero};
+    for (int i = 0; i < n_groups; ++i) {
+        pull_any(&pull[i], c, p, j, k0, n, before, sums);
         before[NNP_BP_TURN] = sums[NNP_BP_TURN];
-        if (gauss) {
-            before[NNP_BP_A] = sums[NNP_BP_A];
-            before[NNP_BP_B] = sums[NNP_BP_B];
-        } else if (narrow) {
-            before[NNP_BP_STRETCH] = sums[NNP_BP_STRETCH];
-        }
+        if (pull[i].narrow) before[NNP_BP_STRETCH] = sums[NNP_BP_STRETCH];
     }
 }
 
 /* From a tile's sums to directions and distances: r_jk dr_jk = (r_j - r_k c) dr_j + (r_k - r_j c) dr_k - r_j
- * r_k dc. narrow: 0, 1, or 2 for a chain, whose h(r_jk), h(r_j), h(r_k) are h, hj, hk. */
+ * r_k dc. */
 NNP_FN void vectors_backward(const int narrow, const nnp_bp_triplets* x, const nnp_block* b,
-                             nnp_bp_near* near, int j, int k0, int n, const nnp_vec* c, nnp_bp_sums sums,
-                             const nnp_vec* h, const nnp_vec* ratio)
+                             nnp_bp_near* near, int j, int k0, int n, const nnp_vec* c, nnp_bp_sums sums)
 {
     const int q = x->k0 + k0, s = x->bk + k0, bj = x->j0 + j, sj = x->bj + j;
     const nnp_vec xj = b->ux[bj], yj = b->uy[bj], zj = b->uz[bj], rj = b->r[bj];
     const nnp_vec *const ux = b->ux + q, *const uy = b->uy + q, *const uz = b->uz + q, *const r = b->r + q;
     nnp_vec *const kx = near->gx + s, *const ky = near->gy + s, *const kz = near->gz + s;
     nnp_vec* const kr = near->gr + s;
-    nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx, ga = gx;
+    nnp_vec gx = nnp_splat(0), gy = gx, gz = gx, gr = gx;
     for (int k = 0; k < n; ++k) {
         nnp_vec t = sums[NNP_BP_TURN][k];
         if (narrow) {
-            const nnp_vec rk = r[k], ak = sums[NNP_BP_A][k], bk = sums[NNP_BP_B][k];
-            nnp_vec stretch = sums[NNP_BP_STRETCH][k];
-            if (narrow == 2) stretch = ak * h[k] - bk;
-            const nnp_vec pj = stretch * rj, pk = stretch * rk;
+            const nnp_vec rk = r[k], pj = sums[NNP_BP_STRETCH][k] * rj, pk = sums[NNP_BP_STRETCH][k] * rk;
             t -= pj * rk;
-            if (narrow == 2) {
-                const nnp_vec both = stretch - bk;
-                ga += ak;
-                gr += both * rj - pk * c[k];
-                kr[k] += (ratio[s + k] * ak + both) * rk - pj * c[k];
-            } else {
-                gr += pj - pk * c[k];
-                kr[k] += pk - pj * c[k];
-            }
+            gr += pj - pk * c[k];
+            kr[k] += pk - pj * c[k];
         }
         gx += t * ux[k];
         gy += t * uy[k];
@@ -271,11 +214,104 @@ NNP_FN void vectors_backward(const int narrow, const nnp_bp_triplets* x, const n
         ky[k] += t * yj;
         kz[k] += t * zj;
     }
-    if (narrow == 2) gr += ga * (ratio[sj] * rj);
     near->gx[sj] += gx;
     near->gy[sj] += gy;
     near->gz[sj] += gz;
     near->gr[sj] += gr;
+}
+
+/* ---- chains ---- */
+
+/* What the triplets of one neighbour j need in a chain. */
+typedef struct nnp_bp_chain_pull {
+    const nnp_bp_pull* group; /* [n] */
+    int n;
+    const nnp_vec *ux, *uy, *uz, *r, *ratio; /* of k = 0 */
+    nnp_vec *gx, *gy, *gz, *gr;
+    nnp_vec xj, yj, zj, rj;
+    nnp_vec jx, jy, jz, jr, ja; /* sums of j: dE/du, dE/dr, A */
+} nnp_bp_chain_pull;
+
+#define NNP_BP_CHAIN(degree)                                                                                 \
+    case degree:                                                                                             \
+        pull_polynomial(U, degree, g->u, c, value, slope);                                                   \
+        break;
+
+/* Triplets k .. k + U - 1 of a chain, the first being number p of the channel and number at of the tile whose
+ * rows are there: A, B, T (bp_gauss_impl.h; T on top of turn), then as in vectors_backward. */
+NNP_FN void chain_some(const int U, nnp_bp_chain_pull* s, int k, size_t p, int at, const nnp_vec* h,
+                       const nnp_vec* turn)
+{
+    nnp_vec c[4], value[4], slope[4], a[4], b[4], t[4];
+    for (int q = 0; q < U; ++q) {
+        c[q] = s->xj * s->ux[k + q] + s->yj * s->uy[k + q] + s->zj * s->uz[k + q];
+        a[q] = b[q] = nnp_splat(0);
+        t[q] = turn[at + q];
+    }
+    for (const nnp_bp_pull* g = s->group; g < s->group + s->n; ++g) {
+        const nnp_vec* const w = g->far + p;
+        switch (g->degree) {
+            NNP_BP_CHAIN(0)
+            NNP_BP_CHAIN(1)
+            NNP_BP_CHAIN(2)
+            NNP_BP_CHAIN(4)
+        default:
+            pull_polynomial(U, 6, g->u, c, value, slope);
+        }
+        if (g->n_extra) pull_rest(U, g, at, value, slope);
+        for (int q = 0; q < U; ++q) {
+            value[q] *= w[q];
+            a[q] += value[q];
+            b[q] += g->eta2 * value[q];
+            t[q] += slope[q] * w[q];
+        }
+    }
+    for (int q = 0; q < U; ++q) {
+        const int i = k + q;
+        const nnp_vec rk = s->r[i], stretch = a[q] * h[q] - b[q], both = stretch - b[q];
+        const nnp_vec pj = stretch * s->rj, pk = stretch * rk;
+        t[q] -= pj * rk;
+        s->ja += a[q];
+        s->jr += both * s->rj - pk * c[q];
+        s->jx += t[q] * s->ux[i];
+        s->jy += t[q] * s->uy[i];
+        s->jz += t[q] * s->uz[i];
+        s->gr[i] += (s->ratio[i] * a[q] + both) * rk - pj * c[q];
+        s->gx[i] += t[q] * s->xj;
+        s->gy[i] += t[q] * s->yj;
+        s->gz[i] += t[q] * s->zj;
+    }
+}
+#undef NNP_BP_CHAIN
+
+static void chain_backward(const nnp_bp_pull* group, int n_groups, const nnp_bp_triplets* x,
+                           const nnp_block* b, nnp_bp_near* near, int j, int k0, int n, size_t p,
+                           const nnp_vec* turn)
+{
+    const int q = x->k0 + k0, i = x->bk + k0, bj = x->j0 + j, sj = x->bj + j;
+    const nnp_vec* const ratio = near->ratio + (size_t)x->c->chain_cut * near->stride;
+    const nnp_vec zero = nnp_splat(0);
+    nnp_bp_chain_pull s = {group,        n_groups,  b->ux + q,    b->uy + q,    b->uz + q,
+                           b->r + q,     ratio + i, near->gx + i, near->gy + i, near->gz + i,
+                           near->gr + i, b->ux[bj], b->uy[bj],    b->uz[bj],    b->r[bj],
+                           zero,         zero,      zero,         zero,         zero};
+    int k = 0;
+    for (; k + 4 <= n; k += 4) chain_some(4, &s, k, p + (size_t)k, k, x->dfar + p + k, turn);
+    for (; k < n; ++k) chain_some(1, &s, k, p + (size_t)k, k, x->dfar + p + k, turn);
+    near->gx[sj] += s.jx;
+    near->gy[sj] += s.jy;
+    near->gz[sj] += s.jz;
+    near->gr[sj] += s.jr + s.ja * (ratio[sj] * s.rj);
+}
+
+/* ---- a channel, and the way to pair vectors ---- */
+
+/* Number of a channel's groups that are narrow: the last ones of those summed over triplets. */
+static int narrow_groups(const nnp_bp* bp, const nnp_bp_channel* c)
+{
+    int n = 0;
+    for (int i = 0; i < c->n_groups; ++i) n += bp->group[c->first_group + i].narrow >= 0;
+    return n;
 }
 
 /* Gradient of a channel with respect to R, directions and distances of its neighbours. */
@@ -284,7 +320,8 @@ static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, con
 {
     const nnp_bp_pull* const pull = pull_groups(bp, x, near, d, &arena);
     const nnp_bp_channel* const channel = x->c;
-    const nnp_vec* const ratio = near->ratio + (size_t)channel->chain_cut * near->stride;
+    const int n_chained = channel->n_chain ? narrow_groups(bp, channel) : 0;
+    const int n_other = channel->n_groups - n_chained;
     nnp_vec c[NNP_BP_TILE], zero[NNP_BP_TILE];
     nnp_bp_sums sums;
     size_t p = 0;
@@ -292,15 +329,16 @@ static void bp_triplets_backward(const nnp_bp* bp, const nnp_bp_triplets* x, con
     for (int j = 0; j < x->nj; ++j)
         for (int k0 = 0, n, end = x->same ? j : x->nk; k0 < end; k0 += n, p += (size_t)n) {
             n = end - k0 < NNP_BP_TILE ? end - k0 : NNP_BP_TILE;
-            cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
+            if (channel->has_extra || n_other) cosine_row(b, x->j0 + j, x->k0 + k0, n, c);
             if (channel->has_extra) channel_rows(bp, channel, NNP_BP_BACKWARD, n, c, near->rows);
-            pull_tile(pull, channel->n_groups, c, p, j, k0, n, zero, sums);
-            if (channel->n_chain)
-                vectors_backward(2, x, b, near, j, k0, n, c, sums, x->dfar + p, ratio);
+            if (n_other) pull_tile(pull, n_other, c, p, j, k0, n, zero, sums);
+            if (n_chained)
+                chain_backward(pull + n_other, n_chained, x, b, near, j, k0, n, p,
+                               n_other ? sums[NNP_BP_TURN] : zero);
             else if (channel->n_narrow)
-                vectors_backward(1, x, b, near, j, k0, n, c, sums, NULL, NULL);
+                vectors_backward(1, x, b, near, j, k0, n, c, sums);
             else
-                vectors_backward(0, x, b, near, j, k0, n, c, sums, NULL, NULL);
+                vectors_backward(0, x, b, near, j, k0, n, c, sums);
         }
 }
 

@@ -25,12 +25,15 @@ typedef double nnp_real;
 #if defined(__CUDACC__)
 #define NNP_FN       static __device__ __forceinline__
 #define NNP_TABLE_OF static __device__ const
+#define NNP_UNROLL   _Pragma("unroll")
 #elif defined(__GNUC__)
 #define NNP_FN       static inline __attribute__((always_inline, unused))
 #define NNP_TABLE_OF static const
+#define NNP_UNROLL   _Pragma("GCC unroll 16")
 #else
 #define NNP_FN       static inline
 #define NNP_TABLE_OF static const
+#define NNP_UNROLL
 #endif
 
 /* Kernels: NNP_GPU is set for nvcc, NVRTC and the tests' emulator, whose header comes first. */

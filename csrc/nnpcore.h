@@ -4,6 +4,7 @@
  *   if (nnp_model_load("si.nnp", &m) || nnp_workspace_new(m, NULL, &w)) die(nnp_last_error());
  *   nnp_results r = {0};  r.energy = &e;  r.forces = f;           (outputs not wanted stay NULL)
  *   nnp_compute(m, w, n_total, species, x, &neigh, &r);           (host's list, ghosts included)
+ *   nnp_compute_ghosts(m, w, n, n_total, species, x, &r);         (own list among the host's ghosts)
  *   nnp_compute_cell(m, w, n, species, x, cell, pbc, &r);         (own list, periodic images)
  *
  * Conventions

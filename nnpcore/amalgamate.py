@@ -67,6 +67,8 @@ OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE
 OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
 """
 
+STANDARD = re.compile(r"u?int\d+_t")
+
 
 def tokens(text):
     return [(m.lastgroup, m[0]) for m in TOKEN.finditer(text)]
@@ -113,7 +115,8 @@ class Source:
 
 
 def private_names(text):
-    """Names of a part's own at file scope: static functions and variables, types, tags, enumerators."""
+    """Names of a part's own at file scope: static functions and variables, types, tags, enumerators. Types of
+    <stdint.h> are not its own: nnp_config.h has them for compilers of device code, which know no such header."""
     code = [t for t in tokens(DIRECTIVE.sub("", text)) if t[0] not in ("comment", "space")]
     names, start, depth, body = set(), 0, 0, None
     for place, (_, value) in enumerate(code):
@@ -126,7 +129,7 @@ def private_names(text):
         if depth == 0 and ends:
             names |= _declared(code[start : place + 1])
             start, body = place + 1, None
-    return names
+    return {name for name in names if not STANDARD.fullmatch(name)}
 
 
 def _declared(code):
@@ -143,7 +146,7 @@ def _declared(code):
     outside = _outside(words)
     if outside[0] == "typedef":
         names.add(outside[-2] if outside[-2] != ")" else words[words.index("(") + 2])
-    elif {"static", "NNP_FN"} & set(outside) and "_Static_assert" not in outside:
+    elif {"static", "NNP_FN", "NNP_TABLE_OF"} & set(outside) and "_Static_assert" not in outside:
         stop = min(outside.index(mark) if mark in outside else len(outside) for mark in ("(", "=", "[", ";"))
         names.add(outside[stop - 1])
     return names

@@ -146,7 +146,7 @@ class Calculator(_Base):
             self._spares[:] = [work]
         results = {"energy": energy, "free_energy": energy, "energies": energies, "forces": forces}
         if fixed.volume > 0:
-            results["stress"] = -virial[TO_VOIGT] / fixed.volume
+            results["stress"] = virial.take(TO_VOIGT) / -fixed.volume
             if virials is not None:
                 results["stresses"] = -0.5 / fixed.volume * (virials[:, VOIGT] + virials[:, TRANSPOSED])
         self.results, self._computed_with = results, core
@@ -187,12 +187,15 @@ class _Last:
 
     def __init__(self, atoms, bits, template):
         self.bits, self.template = bits, template
-        self.arrays = {name: array.copy() for name, array in atoms.arrays.items()}
+        known = ("positions", "numbers")  # in bits
+        self.arrays = {name: array.copy() for name, array in atoms.arrays.items() if name not in known}
         self.info, self.constraints = dict(atoms.info), list(atoms.constraints)
 
     def atoms(self):
         atoms = self.template.copy()
-        atoms.arrays = {name: array.copy() for name, array in self.arrays.items()}
+        positions = np.frombuffer(self.bits[0], dtype=atoms.positions.dtype).reshape(-1, 3)
+        arrays = {"numbers": self.template.numbers, "positions": positions, **self.arrays}
+        atoms.arrays = {name: array.copy() for name, array in arrays.items()}
         atoms.info = copy.deepcopy(self.info)
         atoms.set_constraint(copy.deepcopy(self.constraints))
         return atoms

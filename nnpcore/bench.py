@@ -147,12 +147,16 @@ class Roofline:
         self.peaks = {(bits, t): self.native.fma(_core.isa(), bits, t) for bits, t in product((64, 32), threads)}
         self._splits = {}
 
-    def split(self, name, system, precision, threads):
-        """Parts of a step of dynamics, from bench_native.py, the median run of three; None without a C compiler."""
-        key = (name, len(system[0]), precision, threads)
+    def split(self, task, name, system, precision, threads):
+        """Parts of a step of dynamics, from bench_native.py, the median run of three; None without a C compiler.
+
+        Other tasks want the halo alone, which one step tells.
+        """
+        n, dynamics = len(system[0]), task.startswith("md")
+        key = (name, n, dynamics, precision if dynamics else "", threads)
         if key not in self._splits:
-            runs = 3 if len(system[0]) < 50_000 else 1
-            splits = [self.native.step(self.models[name], system, precision, threads, STEPS) for _ in range(runs)]
+            runs, steps = (3 if n < 50_000 else 1, STEPS) if dynamics else (1, 1)
+            splits = [self.native.step(self.models[name], system, precision, threads, steps) for _ in range(runs)]
             self._splits[key] = sorted(splits, key=lambda s: s["step"])[runs // 2] if splits[0] else None
         return self._splits[key]
 
@@ -176,7 +180,7 @@ class Roofline:
         """Add to a row with us_per_atom what was counted, the shares of the peaks, and the limit."""
         task, precision, threads = row["task"], row["precision"], row["threads"]
         name = "sw" if task.endswith("sw") else "msr"
-        split = None if task == "list" else self.split(name, system, precision, threads)
+        split = None if task == "list" else self.split(task, name, system, precision, threads)
         flop, traffic = self.count(task, system, precision, split)
         seconds = row["us_per_atom"] * 1e-6
         row.update(flop_per_atom=flop, gflops=flop / seconds * 1e-9, traffic_bytes_per_atom=traffic)

@@ -12,11 +12,17 @@ from itertools import pairwise
 
 import numpy as np
 
-EXP2 = {64: 24, 32: 14}  # polynomial, rounding, scaling: csrc/math/vecmath.h
+from . import _core
+
 CUTOFF = {64: 38, 32: 24}  # x(r) and its derivative
 LOG = {64: 30, 32: 22}
 SMOOTH = 12  # more for the smooth cutoff
-EXP = {64: 30, 32: 20}
+REDUCE = 6  # more for e^x than for 2^x
+
+
+def exp2_flop(bits):
+    """Rounding, polynomial, scaling of 2^x (csrc/math/vecmath.h); float64 on AVX-512 has a table and a short one."""
+    return 14 if bits == 32 else 16 if _core.isa() == "avx512" else 24
 
 
 @dataclass
@@ -89,14 +95,14 @@ def _network(own, s):
 def flop_msr(model, e, bits):
     """Operations an atom of energy and forces of an MSR model (csrc/msr_impl.h)."""
     own, total = model.describe(), 0.0
-    exp2, cutoff = EXP2[bits], CUTOFF[bits] + SMOOTH * (own["msr"].get("cutoff") == "smooth")
+    exp2, cutoff = exp2_flop(bits), CUTOFF[bits] + SMOOTH * (own["msr"].get("cutoff") == "smooth")
     for s, share in enumerate(e.share):
         pairs, near, sides, threes = _msr_centre(own, e, s, bits)
         widths, weights, hidden = _network(own, s)
         flop = sum(n * (13 + 6 + cutoff + 6 + n2 * (exp2 + 9)) for n, n2 in pairs)
         flop += near * (cutoff + 26)
         flop += sum(n * n3 * (2 * exp2 + 10) for n, n3 in sides)
-        flop += sum(n * (7 + 16 + n3 * (exp2 + 10 + 8)) for n, n3 in threes)
+        flop += sum(n * (7 + 16 + n3 * (exp2 + 12 + 5)) for n, n3 in threes)
         flop += 4 * weights + hidden * (exp2 + 9) + widths[0] * (LOG[bits] + 3)
         total += share * flop
     return total
@@ -105,7 +111,7 @@ def flop_msr(model, e, bits):
 def flop_gradient(model, e, bits):
     """Operations an atom of the loss gradient: forces, then the sweep of csrc/msr_train_impl.h."""
     own, total = model.describe(), flop_msr(model, e, bits)
-    exp2, cutoff = EXP2[bits], CUTOFF[bits] + SMOOTH * (own["msr"].get("cutoff") == "smooth")
+    exp2, cutoff = exp2_flop(bits), CUTOFF[bits] + SMOOTH * (own["msr"].get("cutoff") == "smooth")
     for s, share in enumerate(e.share):
         pairs, near, sides, threes = _msr_centre(own, e, s, bits)
         widths, weights, hidden = _network(own, s)
@@ -120,7 +126,7 @@ def flop_gradient(model, e, bits):
 
 def flop_sw(model, e, bits):
     """Operations an atom of energy and forces of Stillinger-Weber by moments (csrc/baseline_impl.h)."""
-    return float(e.share @ e.pairs.sum(axis=1)) * (13 + 6 + 2 * EXP[bits] + 30 + 21 + 50) + 30
+    return float(e.share @ e.pairs.sum(axis=1)) * (13 + 6 + 2 * (exp2_flop(bits) + REDUCE) + 30 + 21 + 50) + 30
 
 
 def flop_list(cutoff, cell, density):

@@ -318,6 +318,8 @@ def try_plugin(program, plugin, launcher=()):
         return "the ranks do not know each other: this mpiexec belongs to another MPI than this LAMMPS"
     if "Unknown command: plugin" in done.stdout + done.stderr:
         return "this LAMMPS was built without its PLUGIN package (cmake -DPKG_PLUGIN=on)"
+    if "undefined symbol: ompi_" in done.stdout + done.stderr:
+        return "compiled with Open MPI's mpi.h, but this LAMMPS has another MPI: --cxx or --mpi-include of that one"
     return _last_line(done)
 
 

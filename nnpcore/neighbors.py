@@ -23,14 +23,16 @@ def _cell(cell):
     return _array("cell", np.diag(cell) if cell.shape == (3,) else cell, (3, 3))
 
 
-def _pbc(pbc):
-    pbc = np.asarray(pbc)
+def _pbc(pbc, cell):
+    pbc = np.asarray(cell is not None if pbc is None else pbc)
     if pbc.shape not in ((), (3,)):
         raise ValueError(f"pbc: shape {pbc.shape}, expected one boolean or three")
+    if cell is None and pbc.any():
+        raise ValueError("pbc: periodic axes need a cell")
     return np.ascontiguousarray(np.broadcast_to(pbc.astype(bool), 3), dtype=np.intc)
 
 
-def neighbor_list(quantities, positions, cell=None, pbc=True, cutoff=None, n_threads=0):
+def neighbor_list(quantities, positions, cell=None, pbc=None, cutoff=None, n_threads=0):
     """All ordered pairs (i, j) with 0 <= |D| < cutoff, images of an atom itself included, (i, i, 0) not.
 
     Parameters
@@ -38,7 +40,7 @@ def neighbor_list(quantities, positions, cell=None, pbc=True, cutoff=None, n_thr
     quantities : str of the letters i, j, d, D, S: what to return, in this order
     positions : [n, 3], Angstrom; need not lie in the cell
     cell : [3, 3], one lattice vector a row, or its three edges, or None for an isolated system
-    pbc : bool or three of them; vectors of non-periodic axes may be zero
+    pbc : bool or three of them, by default periodic where there is a cell; vectors of non-periodic axes may be zero
     cutoff : Angstrom
     n_threads : 0 for OpenMP's default; the result does not depend on it
 
@@ -60,6 +62,6 @@ def neighbor_list(quantities, positions, cell=None, pbc=True, cutoff=None, n_thr
     if not isinstance(cutoff, (int, float, np.number)) or not 0 < cutoff < np.inf:
         raise ValueError(f"cutoff: {cutoff!r}, expected a positive length in Angstrom")
     cell = None if cell is None else _cell(cell)
-    pairs = _core.neighbor_pairs(quantities, positions, cell, _pbc(pbc), float(cutoff), int(n_threads))
+    pairs = _core.neighbor_pairs(quantities, positions, cell, _pbc(pbc, cell), float(cutoff), int(n_threads))
     found = tuple(pairs[q] for q in quantities)
     return found if len(found) > 1 else found[0]

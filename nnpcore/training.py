@@ -143,11 +143,11 @@ class Training:
         folder cannot be written. On SIGINT and SIGTERM the step is finished and a checkpoint written.
         """
         settings, s = self.config.train, self.state
+        if self.model.method == "bp" and settings.device == "cpu":  # fixed functions; the clock starts behind it
+            self.trainer.keep(int(settings.cache_memory * 1e6))
         self.began = time.monotonic() - s.elapsed
         total, unit = (settings.epochs, "epoch") if settings.epochs else (settings.max_seconds, "s")
         log_path = self.folder and self.folder / "train.log"
-        if self.model.method == "bp" and settings.device == "cpu":  # fixed functions: computed once
-            self.trainer.keep(int(settings.cache_memory * 1e6))
         self.progress = Progress(total, unit, log_path, self.quiet, done=self._done())
         try:
             with self._signals():

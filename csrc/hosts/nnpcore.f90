@@ -7,7 +7,8 @@ module nnpcore
   private
 
   integer(c_int), parameter, public :: NNP_OK = 0, NNP_ERR_ARGUMENT = 1, NNP_ERR_MEMORY = 2, NNP_ERR_FILE = 3, &
-    NNP_ERR_FORMAT = 4, NNP_ERR_VERSION = 5, NNP_ERR_SPECIES = 6, NNP_ERR_GEOMETRY = 7, NNP_ERR_DIVERGED = 8
+    NNP_ERR_FORMAT = 4, NNP_ERR_VERSION = 5, NNP_ERR_SPECIES = 6, NNP_ERR_GEOMETRY = 7, NNP_ERR_DIVERGED = 8, &
+    NNP_ERR_CHANGED = 9
   integer(c_int), parameter, public :: NNP_F64 = 0, NNP_F32 = 1
 
   type, bind(c), public :: nnp_options
@@ -29,6 +30,7 @@ module nnpcore
 
   public :: nnp_version, nnp_model_parse, nnp_model_free, nnp_model_cutoff, nnp_model_n_species, nnp_model_mass
   public :: nnp_default_options, nnp_workspace_new, nnp_workspace_free, nnp_compute, nnp_compute_cell
+  public :: nnp_compute_moved, nnp_compute_ghosts, nnp_workspace_renew, nnp_workspace_outside_atoms
   public :: nnp_model_load, nnp_model_species, nnp_last_error ! these three take and give Fortran's strings
 
   interface
@@ -97,6 +99,18 @@ module nnpcore
       type(c_ptr), value :: work
     end subroutine
 
+    subroutine nnp_workspace_renew(work) bind(c)
+      import :: c_ptr
+      type(c_ptr), value :: work
+    end subroutine
+
+    integer(c_int) function nnp_workspace_outside_atoms(work, n, functions) bind(c)
+      import :: c_int, c_ptr
+      type(c_ptr), value :: work
+      integer(c_int), value :: n
+      integer(c_int), intent(out) :: functions(*)
+    end function
+
     integer(c_int) function nnp_compute(model, work, n_total, species, x, neighbors, results) bind(c)
       import :: c_int, c_double, c_ptr, nnp_neighbors, nnp_results
       type(c_ptr), value :: model, work
@@ -104,6 +118,25 @@ module nnpcore
       integer(c_int), intent(in) :: species(*)
       real(c_double), intent(in) :: x(3, *)
       type(nnp_neighbors), intent(in) :: neighbors
+      type(nnp_results), intent(in) :: results
+    end function
+
+    integer(c_int) function nnp_compute_moved(model, work, n_total, species, x, neighbors, results) bind(c)
+      import :: c_int, c_double, c_ptr, nnp_neighbors, nnp_results
+      type(c_ptr), value :: model, work
+      integer(c_int), value :: n_total
+      integer(c_int), intent(in) :: species(*)
+      real(c_double), intent(in) :: x(3, *)
+      type(nnp_neighbors), intent(in) :: neighbors
+      type(nnp_results), intent(in) :: results
+    end function
+
+    integer(c_int) function nnp_compute_ghosts(model, work, n, n_total, species, x, results) bind(c)
+      import :: c_int, c_double, c_ptr, nnp_results
+      type(c_ptr), value :: model, work
+      integer(c_int), value :: n, n_total
+      integer(c_int), intent(in) :: species(*)
+      real(c_double), intent(in) :: x(3, *)
       type(nnp_results), intent(in) :: results
     end function
 

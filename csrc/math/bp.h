@@ -35,13 +35,7 @@ NNP_FN nnp_vec nnp_abs(nnp_vec a) { return nnp_max(a, -a); }
 NNP_FN void nnp_polynomials(const int U, const int n, const nnp_real* c, const nnp_vec* z, nnp_vec* p)
 {
     for (int q = 0; q < U; ++q) p[q] = c[0] * z[q] + c[1];
-#if defined(__CUDACC__)
-#pragma unroll
-#else
-#pragma GCC unroll 16
-#endif
-    for (int i = 2; i < n; ++i)
-        for (int q = 0; q < U; ++q) p[q] = p[q] * z[q] + c[i];
+    NNP_UNROLL for (int i = 2; i < n; ++i) for (int q = 0; q < U; ++q) p[q] = p[q] * z[q] + c[i];
 }
 
 #if NNP_REAL_BITS == 64

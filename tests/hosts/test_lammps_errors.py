@@ -113,6 +113,49 @@ def test_plugin_of_another_lammps(runner):
     assert "was built for LAMMPS 20240829" in host.try_plugin(other.program, plugin)
 
 
+@pytest.mark.parametrize(
+    "said, told",
+    [
+        ("undefined symbol: ompi_mpi_char", "compiled with Open MPI's mpi.h, but this LAMMPS has another MPI"),
+        ("ERROR: Unknown command: plugin load x", "was built without its PLUGIN package"),
+        ("nnpcore: loaded\nnnpcore: loaded", "the ranks do not know each other"),
+        ("ERROR: Unrecognized pair style 'nnpcore'", "ERROR: Unrecognized pair style 'nnpcore'"),
+    ],
+)
+def test_why_a_plugin_does_not_load(tmp_path, said, told):
+    program = tmp_path / "lmp"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit {int('loaded' not in said)}\n")
+    program.chmod(0o755)
+    assert told in host.try_plugin(program, tmp_path / "nnpcoreplugin.so")
+
+
+def test_no_ghosts_where_they_are_needed(runner):
+    """Ghosts by type, or fewer than the cutoff asks for: an error, or what the usual ghosts give, never others."""
+    text = BOX.format(**GOOD).replace("run 0", "run 0\nprint 'energy $(pe:%.14g)'")
+    want = re.search(r"^energy (\S+)$", runner.good(text, ranks=2), re.M)[1]
+    for modify in (
+        "neighbor 2.0 multi\ncomm_modify mode multi cutoff/multi * 0.5",
+        "comm_modify cutoff 0.5",
+        "comm_modify vel yes",
+    ):
+        done = runner.run(text.replace("pair_style", f"{modify}\npair_style"), ranks=2)
+        if done.returncode:
+            refused(done, "communication cutoff")
+        else:
+            assert re.search(r"^energy (\S+)$", done.stdout, re.M)[1] == want
+
+
+def test_a_fix_that_excludes_pairs(runner):
+    """Grand-canonical Monte Carlo excludes pairs after the style has chosen the core's list: told, with the way out."""
+    if "gcmc" not in host.help_text(runner.target.program):
+        pytest.skip("a LAMMPS without its MC package")
+    text = BOX.format(**GOOD).replace("run 0", "fix mc all gcmc 1 2 2 1 29494 300 -5.0 0.1 full_energy\nrun 2")
+    refused(
+        runner.run(text, ranks=2), r"a fix leaves pairs out of the neighbour list: use pair_style nnpcore list lammps"
+    )
+    runner.good(text.replace("pair_style nnpcore", "pair_style nnpcore list lammps"), ranks=2)
+
+
 # ---- nnpcore lammps ----
 
 

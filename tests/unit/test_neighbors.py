@@ -233,12 +233,14 @@ def test_neighbours_lie_close_in_memory():
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_atoms(n):
     x = np.arange(3.0 * n).reshape(n, 3)
-    for cell, pbc in ((None, True), (np.zeros((3, 3)), False), (np.eye(3) * 50, True)):
+    for cell, pbc in ((None, None), (np.zeros((3, 3)), False), (np.eye(3) * 50, True)):
         i, d = neighbor_list("id", x, cell, pbc, 6.0)
         assert len(i) == (2 if n == 2 else 0)
         np.testing.assert_allclose(d, np.sqrt(27))
     neigh = build(x, None, None, 6.0)
     assert neigh.refresh(x) == 0.0
+    with pytest.raises(ValueError, match="periodic axes need a cell"):
+        neighbor_list("i", x, None, True, 6.0)
 
 
 def test_atom_sees_its_own_images():
