@@ -145,7 +145,8 @@ def _declared(code):
             break
     outside = _outside(words)
     if outside[0] == "typedef":
-        names.add(outside[-2] if outside[-2] != ")" else words[words.index("(") + 2])
+        last = outside[outside.index("[" if "[" in outside else ";") - 1]  # of an array, or of anything but a function
+        names.add(last if last != ")" else words[words.index("(") + 2])
     elif {"static", "NNP_FN", "NNP_TABLE_OF"} & set(outside) and "_Static_assert" not in outside:
         stop = min(outside.index(mark) if mark in outside else len(outside) for mark in ("(", "=", "[", ";"))
         names.add(outside[stop - 1])
