@@ -246,6 +246,8 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
                         !list   ? "list is NULL"
                         : n < 0 ? "n < 0"
                                 : "x is NULL");
+    if (n > MOST_ATOMS)
+        return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: %d atoms, expected at most %d", n, MOST_ATOMS);
     if (!(cutoff > 0) || !(cutoff <= 1e7))
         return nnp_fail(NNP_ERR_ARGUMENT, "neighbour list: cutoff is %g, expected 0 < cutoff <= 1e7", cutoff);
     n_threads = nnp_threads_for(n_threads, n);

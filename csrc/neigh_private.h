@@ -38,7 +38,10 @@ typedef struct nnp_neigh_scratch {
     unsigned char lane_order[256][8]; /* [m]: the set bits of m first */
 } nnp_neigh_scratch;
 
-enum { NNP_NEIGH_BLOCK = 256 };
+enum {
+    NNP_NEIGH_BLOCK = 256,
+    MOST_ATOMS = 2147483647 - 2 * NNP_NEIGH_BLOCK
+}; /* the last block's end is an int */
 
 /* Number of the bin (x, y, z): tiles of 4 x 4 x 4 bins, x fastest between and within, so that what lies close
  * in space lies close in memory in all three directions. */
