@@ -19,6 +19,7 @@ from ..validate import InputError
 from . import gather
 from .backend import GpuError, check_memory
 from .model import Evaluator
+from .sample import add_frame, volume_of
 from .system import CLASH, ENERGY, FAR, FINE, FORCE, MOVED, System
 
 MD_FILE = "cuda/md.cu"
@@ -67,7 +68,7 @@ class MD:
         self.system = self.evaluator.system([(species, cell, pbc)], skin)
         self.precision, self.skin = precision, skin
         self._cell = np.zeros((3, 3)) if cell is None else np.array(cell, dtype=np.float64)
-        self.volume = 0.0 if cell is None else _volume(self._cell)
+        self.volume = 0.0 if cell is None else volume_of(self._cell)
         self._structure = (species, cell, pbc)
         inverse = 1.0 / (np.asarray(mass, dtype=np.float64) * AMU_A2_FS2)
         self._inverse_caller = backend.device(inverse)
@@ -471,27 +472,6 @@ def whole_steps(md):
             md.stop(0)
     if noted:
         raise KeyboardInterrupt
-
-
-def add_frame(rdf, frame, volume):
-    """Add a frame's counts int64 [S, S, n_bins] to a _core.RDF: the blocks of csrc/sample.c."""
-    counts, samples, inverse_volume = rdf.get()
-    blocks, length = len(counts), 1
-    while samples > blocks * length:
-        length *= 2
-    block = samples // length
-    if block == blocks:  # all are full: neighbours merge, the length doubles
-        counts = np.concatenate([counts[0::2] + counts[1::2], np.zeros_like(counts[: blocks // 2])])
-        block = blocks // 2
-    counts[block] += frame
-    rdf.set(np.ascontiguousarray(counts), samples + 1, inverse_volume + (1 / volume if volume > 0 else 0.0))
-
-
-def _volume(cell):
-    """Å^3, to the bits of csrc/md_thermo.c."""
-    a, b, c = (row.tolist() for row in cell)
-    down = (b[1] * c[2] - b[2] * c[1], b[0] * c[2] - b[2] * c[0], b[0] * c[1] - b[1] * c[0])
-    return abs(a[0] * down[0] - a[1] * down[1] + a[2] * down[2])
 
 
 def _check(o):
