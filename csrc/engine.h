@@ -16,7 +16,7 @@ void nnp_share_chunks(const nnp_kernels* k, const nnp_model* model, const void* 
                       const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
                       const nnp_output* out, nnp_clash* first);
 
-/* sum of v[i * stride], i < n, in fixed blocks of 256: the same bits whatever the threads */
+/* sum of v[i * stride], i < n, in a fixed order by blocks of 256: the same bits whatever the threads */
 double nnp_block_sum(const double* v, int n, int stride);
 
 /* NNP_OK, or the error that names the two atoms (caller's indices). */

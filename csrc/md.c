@@ -117,6 +117,8 @@ static int make(nnp_md* md, const nnp_options* options, const nnp_md_system* sys
     int status = nnp_take_options(options, &o);
     if (status) return status;
     if (!(o.skin > 0)) o.skin = 1;
+    md->kernels = nnp_get_kernels(NNP_F64);
+    if (!md->kernels) return NNP_ERR_ARGUMENT;
     status = nnp_workspace_new(md->model, &o, &md->work);
     if (!status) status = allocate(md, system->n);
     if (status) return status;

@@ -19,6 +19,7 @@ enum { NNP_MD_BLOCK = NNP_WORK_ROWS, NNP_MD_SUMS = 4 };
 struct nnp_md {
     const nnp_model* model;
     nnp_workspace* work;
+    const nnp_kernels* kernels; /* float64 */
     nnp_neigh* list;
     nnp_md_options options;
     int n, n_blocks, threads, has_cell;

@@ -8,20 +8,11 @@
 /* Furthest that an atom may go in one step, A: beyond it the run has diverged. */
 static const double STEP_MAX = 1e3;
 
-/* x_old, v_old -> x, v: v = v_old + dt/2 f/m, x = x_old + dt v. Nonzero if an atom went too far. */
 static int block_kick_drift(const nnp_md* md, int first, int end)
 {
-    const double dt = md->options.dt, half = 0.5 * dt;
-    int bad = 0;
-    for (int i = first; i < end; i++) {
-        double h = half * md->row_inverse[i];
-        for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
-            md->v[k] = md->v_old[k] + h * md->f[k];
-            md->x[k] = md->x_old[k] + dt * md->v[k];
-            bad |= !(fabs(md->x[k] - md->x_old[k]) <= STEP_MAX);
-        }
-    }
-    return bad;
+    const size_t k = 3 * (size_t)first;
+    return md->kernels->drift(end - first, md->options.dt, STEP_MAX, md->row_inverse + first, md->f + k,
+                              md->v_old + k, md->x_old + k, md->v + k, md->x + k);
 }
 
 /* B A O A: v = v_old + dt/2 f/m; x = x_old + dt/2 v; v <- c v + sqrt(1-c^2) sqrt(kB T/m) R; x += dt/2 v,
@@ -78,33 +69,14 @@ static int first_half(nnp_md* md)
     return any_bad(md);
 }
 
-/* v += dt/2 f/m; the block's kinetic energy; nonzero if a force is over the limit or not a number. */
-static int block_kick(const nnp_md* md, int first, int end, double* kinetic)
-{
-    const double half = 0.5 * md->options.dt, limit = md->options.f_max * md->options.f_max;
-    double twice = 0;
-    int bad = 0;
-    for (int i = first; i < end; i++) {
-        double h = half * md->row_inverse[i], f2 = 0, v2 = 0;
-        for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
-            double f = md->f[k], v = md->v[k] + h * f;
-            md->v[k] = v;
-            f2 += f * f;
-            v2 += v * v;
-        }
-        bad |= !(f2 <= limit);
-        twice += md->row_mass[i] * v2;
-    }
-    *kinetic = 0.5 * twice;
-    return bad;
-}
-
 /* The second half of the step for rows whose forces have just been summed. */
 static void second_half(void* of, int first, int end)
 {
     const nnp_md* md = of;
     const int b = first / NNP_MD_BLOCK;
-    md->bad[b] = block_kick(md, first, end, md->sums + b * NNP_MD_SUMS);
+    const size_t k = 3 * (size_t)first;
+    md->bad[b] = md->kernels->kick(end - first, md->options.dt, md->options.f_max, md->row_inverse + first,
+                                   md->row_mass + first, md->f + k, md->v + k, md->sums + b * NNP_MD_SUMS);
 }
 
 static int diverged_force(const nnp_md* md)

@@ -172,7 +172,8 @@ static int place_ghosts(nnp_neigh* list, int n_threads)
     if (offset[n_blocks] + n > 2147483647)
         return nnp_fail(NNP_ERR_GEOMETRY, "cutoff %g needs more than 2^31 periodic images", grid->cutoff);
     const int n_ghost = (int)offset[n_blocks];
-    if (reserve_ghosts(list, n_ghost) || reserve_points(list, n, (size_t)n + n_ghost)) return NNP_ERR_MEMORY;
+    if (reserve_ghosts(list, n_ghost) || reserve_points(list, n, (size_t)n + n_ghost + NNP_NEIGH_BEHIND))
+        return NNP_ERR_MEMORY;
     list_ghosts(list, n_threads);
     if (nnp_sort_by_key(&scratch->histogram, &scratch->cap_histogram, n_ghost, scratch->key, grid->n_bins,
                         scratch->ghost_start, scratch->ghost_permutation, n_threads))

@@ -192,15 +192,19 @@ static int finish_rows(nnp_workspace* w, int i0, int i1, const nnp_results* r, d
                        double* energy)
 {
     const nnp_plan* const plan = &w->plan;
-    double check = 0;
+    const double* const e0 = w->model->e0;
+    double zero[3] = {0}; /* three sums: none waits for another */
     nnp_plan_gather(plan, w->part, 4, 3, i0, i1, f);
     if (r->virials)
         nnp_plan_gather(plan, w->part + 4 * plan->chunks[plan->n_chunks].halo, 9, 9, i0, i1, r->virials);
-    for (int i = i0; i < i1; ++i) e[i] += w->model->e0[(int)w->list.x[4 * (int64_t)i + 3]];
+    if (w->model->n_species == 1)
+        for (int i = i0; i < i1; ++i) e[i] += e0[0];
+    else
+        for (int i = i0; i < i1; ++i) e[i] += e0[(int)w->list.x[4 * (int64_t)i + 3]];
     *energy = nnp_block_sum(e + i0, i1 - i0, 1);
-    check += *energy * 0;
-    for (int64_t i = 3 * (int64_t)i0; i < 3 * (int64_t)i1; ++i) check += f[i] * 0;
-    return check == 0;
+    for (int64_t i = i0; i < i1; ++i)
+        for (int c = 0; c < 3; ++c) zero[c] += 0 * f[3 * i + c];
+    return zero[0] + zero[1] + zero[2] + 0 * *energy == 0;
 }
 
 /* Atoms so close that a term overflowed would give numbers without meaning. */

@@ -8,13 +8,12 @@
 #ifndef NNP_WORKSPACE_H
 #define NNP_WORKSPACE_H
 
+#include "kernels.h"
 #include "neigh.h"
 
 /* Build the list with cutoff model cutoff + options.skin, and the plan. */
 int nnp_work_build(nnp_workspace* work, int n, const int* species, const double* x, const double* cell,
                    const int* pbc);
-
-enum { NNP_WORK_ROWS = 256 };
 
 /* What to do with rows [first, end), NNP_WORK_ROWS from a multiple of it on, once their forces are known. */
 typedef struct nnp_row_hook {

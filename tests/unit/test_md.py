@@ -351,6 +351,7 @@ def test_stop_from_another_thread():
 
 def test_ctrl_c_leaves_a_usable_state():
     md = water(3)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         md.run(10**9)
