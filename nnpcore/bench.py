@@ -34,7 +34,7 @@ SEED_BOX = 500  # molecules
 DENSITY, TEMPERATURE = 0.9978, 298.0  # g/cm3, K: mW at 1 atm
 LARGEST_FRAME = 20_000  # molecules in a frame of the training gradient
 SKIN = 1.0  # Angstrom
-STEPS = 20  # of dynamics in a run
+STEPS = 50  # of dynamics in a run: four lists or so
 LATENCY = 0.2  # share of the nearer bound below which it does not limit
 
 
