@@ -19,7 +19,8 @@ NNP_FN nnp_vec nnp_exp(nnp_vec x) { return expf(x); }
 /* 2^n 2^f of an argument cut into n, in u = n + NNP_EXP_MAGIC, and the rest f.
  * float64 on AVX-512 keeps the powers of 2^(1/16) in two registers, n is a multiple of 1/16, |f| <= 1/32 and
  * 2^f = 1 + f q(f) needs but degree 5 for q (1e-17). Elsewhere n is whole, |f| <= 1/2, degree 10 (2e-16) or 5
- * (8e-8).
+ * (8e-8). Degree 10 by Estrin's scheme waits half as long as Horner's chain; not so on the GPU, where other
+ * threads run meanwhile and Horner's has two operations less.
  */
 #if NNP_ISA == 2 && NNP_REAL_BITS == 64
 #define NNP_EXP_MAGIC (NNP_ROUND_MAGIC / 16)
@@ -50,7 +51,7 @@ NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 #define NNP_EXP_MAGIC NNP_ROUND_MAGIC
 NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 {
-#if NNP_REAL_BITS == 64 && defined(NNP_GPU) /* other threads run while one waits: fewest instructions */
+#if NNP_REAL_BITS == 64 && defined(NNP_GPU)
     nnp_vec p = f * 7.0725859492692236999e-9 + 1.0208690299958305835e-7;
     p = p * f + 1.3215442587921689653e-6;
     p = p * f + 1.5252657260200837064e-5;
@@ -61,7 +62,7 @@ NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
     p = p * f + 2.402265069591009822e-1;
     p = p * f + 6.9314718055994998286e-1;
     p = p * f + 1.0;
-#elif NNP_REAL_BITS == 64 /* Estrin: a third of the waiting */
+#elif NNP_REAL_BITS == 64
     const nnp_vec g = f * f, h = g * g;
     const nnp_vec p0 = f * 6.9314718055994998286e-1 + 1.0;
     const nnp_vec p2 = f * 5.5504108664447719166e-2 + 2.402265069591009822e-1;
