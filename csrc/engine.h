@@ -10,7 +10,13 @@ nnp_clash nnp_run_chunks(const nnp_kernels* k, const nnp_model* model, const voi
                          const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
                          int n_threads, const nnp_output* out);
 
-/* sum of v[i * stride], i < n, in fixed blocks of 256: the same bits whatever the threads */
+/* The same by the team of the parallel region that the caller is in, if in any; *first begins as row -1 and
+ * holds the clash behind the barrier at the end. */
+void nnp_share_chunks(const nnp_kernels* k, const nnp_model* model, const void* packed,
+                      const nnp_system* system, const nnp_plan* plan, const nnp_scratch* scratch,
+                      const nnp_output* out, nnp_clash* first);
+
+/* sum of v[i * stride], i < n, in a fixed order by blocks of 256: the same bits whatever the threads */
 double nnp_block_sum(const double* v, int n, int stride);
 
 /* NNP_OK, or the error that names the two atoms (caller's indices). */

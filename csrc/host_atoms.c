@@ -16,7 +16,7 @@ static int reserve_atoms(nnp_workspace* w, int n, int n_total)
     if (!status) status = nnp_reserve(&w->host.permutation, &w->host.cap_permutation, all, sizeof(int));
     if (!status) status = nnp_reserve(&w->host.sums, &w->host.cap_sums, all, 3 * sizeof(double));
     if (!status) status = nnp_reserve(&near->order, &w->host.cap_order, all, sizeof(int));
-    if (!status) status = nnp_reserve(&near->x, &w->host.cap_x, all, 4 * sizeof(double));
+    if (!status) status = nnp_reserve(&near->x, &w->host.cap_x, all + NNP_NEIGH_BEHIND, 4 * sizeof(double));
     if (!status) status = nnp_reserve(&near->x_built, &w->host.cap_built, all, 3 * sizeof(double));
     if (!status) status = nnp_reserve(&near->first, &w->host.cap_first, (size_t)n + 1, sizeof(int64_t));
     if (status) return status;

@@ -18,6 +18,8 @@
 #define NNP_PREFETCH(p) (void)0
 #endif
 
+enum { NNP_WORK_ROWS = 256 }; /* rows that a thread takes at a time where they need little work */
+
 /* Atoms and their full neighbour list. */
 typedef struct nnp_system {
     int n, n_total;    /* rows, atoms */
@@ -127,6 +129,14 @@ typedef struct nnp_kernels {
     void (*product)(int m, int n, int n_k, const void* a, int64_t ak, int64_t aq, const void* b, int64_t bk,
                     void* c, int64_t cq, int subtract);
     double (*dot)(int n, const void* a, const void* b);
+    /* Velocity Verlet of n <= NNP_WORK_ROWS atoms, float64 tables only; inverse, mass [n], the others [n][3].
+     * drift: v = v_old + dt/2 f/m, x = x_old + dt v; nonzero if an atom moves more than most along an axis,
+     * or to no number. kick: v += dt/2 f/m and the kinetic energy; nonzero if a |f| is over most, or no
+     * number. */
+    int (*drift)(int n, double dt, double most, const double* inverse, const double* f, const double* v_old,
+                 const double* x_old, double* v, double* x);
+    int (*kick)(int n, double dt, double most, const double* inverse, const double* mass, const double* f,
+                double* v, double* kinetic);
 } nnp_kernels;
 
 /* The table in use for a precision (NNP_F64, NNP_F32); chosen once by CPU and NNPCORE_ISA. NULL sets an

@@ -11,6 +11,9 @@
 #include "baseline_impl.h"
 #include "cache_impl.h"
 #include "product_impl.h"
+#if NNP_REAL_BITS == 64
+#include "step_impl.h"
+#endif
 
 /* Scratch of one chunk, a bound: m neighbours in all give 2 m slots (near and far segments), at most m^2/2
  * triplets over all channels and at most m neighbours on the two sides of a channel. */
@@ -161,4 +164,11 @@ const nnp_kernels NNP_TABLE = {
     kernels_push,
     kernels_product,
     kernels_dot,
+#if NNP_REAL_BITS == 64
+    kernels_drift,
+    kernels_kick,
+#else
+    NULL,
+    NULL,
+#endif
 };

@@ -86,6 +86,7 @@ static int allocate(nnp_md* md, int n)
     }
     md->n_blocks = (int)(((int64_t)n + NNP_MD_BLOCK - 1) / NNP_MD_BLOCK);
     missing |= !(md->species = nnp_alloc((size_t)n, sizeof(int)));
+    missing |= !(md->place = nnp_alloc((size_t)n, sizeof(int)));
     missing |= !(md->mass = nnp_alloc((size_t)n, sizeof(double)));
     missing |= !(md->row_mass = nnp_alloc((size_t)n, sizeof(double)));
     missing |= !(md->row_inverse = nnp_alloc((size_t)n, sizeof(double)));
@@ -116,6 +117,8 @@ static int make(nnp_md* md, const nnp_options* options, const nnp_md_system* sys
     int status = nnp_take_options(options, &o);
     if (status) return status;
     if (!(o.skin > 0)) o.skin = 1;
+    md->kernels = nnp_get_kernels(NNP_F64);
+    if (!md->kernels) return NNP_ERR_ARGUMENT;
     status = nnp_workspace_new(md->model, &o, &md->work);
     if (!status) status = allocate(md, system->n);
     if (status) return status;
@@ -153,8 +156,8 @@ int nnp_md_new(const nnp_model* model, const nnp_options* options, const nnp_md_
 void nnp_md_free(nnp_md* md)
 {
     if (!md) return;
-    void* arrays[] = {md->species, md->mass,     md->x,           md->v,    md->f,    md->x_old,
-                      md->v_old,   md->row_mass, md->row_inverse, md->swap, md->sums, md->bad};
+    void* arrays[] = {md->species,  md->mass,        md->x,    md->v,     md->f,    md->x_old, md->v_old,
+                      md->row_mass, md->row_inverse, md->swap, md->place, md->sums, md->bad};
     for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) nnp_free(arrays[k]);
     nnp_workspace_free(md->work);
     free(md);
@@ -203,7 +206,7 @@ int nnp_md_sample_rdf(nnp_md* md, nnp_rdf* rdf, int64_t every, int64_t start)
 int nnp_md_rebuild(nnp_md* md)
 {
     if (!md) return nnp_fail(NNP_ERR_ARGUMENT, "nnp_md_rebuild: NULL md");
-    int status = nnp_md_build(md);
+    int status = nnp_md_build(md, 0);
     return status ? status : nnp_md_update(md);
 }
 
@@ -253,7 +256,7 @@ int nnp_md_set(nnp_md* md, const nnp_md_state* state)
     memcpy(md->v, state->v, bytes);
     md->step = state->step;
     md->heat = state->heat;
-    int status = nnp_md_build(md);
+    int status = nnp_md_build(md, 0);
     if (status) {
         memcpy(md->x, state->x, bytes); /* the new state stands, without a list */
         return status;

@@ -1,8 +1,8 @@
 /* md_internal.h - what the md files share.
  *
- * "Rows" are atoms in the order of the neighbour list. x v f stand in rows between two builds of the list and
- * are put back into the caller's order for each build: the order then follows from the positions alone, not
- * from the history. x_old v_old are the state before the step under way: kept if that step goes bad.
+ * "Rows" are atoms in the order of the neighbour list. x v f stand in rows between two builds of the list,
+ * which takes positions in the caller's order: the new order then follows from these alone, not from the
+ * history. x_old v_old are the state before the step under way: kept if that step goes bad.
  */
 #ifndef NNP_MD_INTERNAL_H
 #define NNP_MD_INTERNAL_H
@@ -14,11 +14,12 @@
 #define NNP_AMU_A2_FS2 (1.66053906660e-17 / 1.602176634e-19)
 #define NNP_KB         8.617333262e-5
 
-enum { NNP_MD_BLOCK = 256, NNP_MD_SUMS = 4 };
+enum { NNP_MD_BLOCK = NNP_WORK_ROWS, NNP_MD_SUMS = 4 };
 
 struct nnp_md {
     const nnp_model* model;
     nnp_workspace* work;
+    const nnp_kernels* kernels; /* float64 */
     nnp_neigh* list;
     nnp_md_options options;
     int n, n_blocks, threads, has_cell;
@@ -32,6 +33,7 @@ struct nnp_md {
     double* row_mass;    /* [n] rows, in eV fs^2/A^2 */
     double* row_inverse; /* [n] its inverse */
     double* swap;        /* [n][3] */
+    int* place;          /* [n] scratch: row of each of the caller's atoms */
     double* sums;        /* [n_blocks][NNP_MD_SUMS] partial sums of a block */
     int* bad;            /* [n_blocks] a displacement or a force of the block is over the limit */
     int64_t step, n_builds;
@@ -42,17 +44,24 @@ struct nnp_md {
     int64_t rdf_every, rdf_start;
 };
 
-/* md_rows.c */
+/* md_list.c */
 void nnp_md_to_rows(const nnp_md* md, const double* caller, double* rows);
 void nnp_md_to_caller(const nnp_md* md, const double* rows, double* caller);
-int nnp_md_build(nnp_md* md);               /* list at x; every row array follows */
-int nnp_md_update(nnp_md* md);              /* forces at x, list rebuilt if an atom moved skin/2 */
+/* List at x, or (ahead; needs forces) where the atoms are going to be; every row array follows. */
+int nnp_md_build(nnp_md* md, int ahead);
+
+/* md_rows.c */
+/* Forces at x, where list->x is, and moved2 the largest squared distance from the places in the list; the
+ * list is rebuilt if that is over (skin/2)^2. */
+int nnp_md_forces(nnp_md* md, double moved2, int ahead, const nnp_row_hook* hook);
+int nnp_md_update(nnp_md* md);              /* the same wherever list->x is */
 int nnp_md_ready(nnp_md* md);               /* the same where forces are not those at x */
 double nnp_md_kinetic(const nnp_md* md);    /* eV */
 double nnp_md_degrees(const nnp_md* md);    /* of freedom */
 double nnp_md_momentum_to_zero(nnp_md* md); /* the kinetic energy that it takes away, eV */
 void nnp_md_scale_velocities(nnp_md* md, double factor);
-double nnp_md_sum(const nnp_md* md, int k); /* of the blocks' k-th sums, in order */
+double nnp_md_sum(const nnp_md* md, int k);     /* of the blocks' k-th sums, in order */
+double nnp_md_largest(const nnp_md* md, int k); /* of them, and 0 */
 
 /* md_step.c */
 int nnp_md_step(nnp_md* md);

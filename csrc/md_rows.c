@@ -1,70 +1,10 @@
-/* md_rows.c - orders, the list and the forces, sums over atoms. */
+/* md_rows.c - the forces, sums over atoms. */
 #include "md_internal.h"
 #include "nnp_threads.h"
 #include <math.h>
 #include <string.h>
 
-void nnp_md_to_rows(const nnp_md* md, const double* caller, double* rows)
-{
-    const int* order = md->list->order;
-#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
-    for (int i = 0; i < md->n; i++)
-        memcpy(rows + 3 * (size_t)i, caller + 3 * (size_t)order[i], 3 * sizeof *rows);
-}
-
-void nnp_md_to_caller(const nnp_md* md, const double* rows, double* caller)
-{
-    const int* order = md->list->order;
-#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
-    for (int i = 0; i < md->n; i++)
-        memcpy(caller + 3 * (size_t)order[i], rows + 3 * (size_t)i, 3 * sizeof *rows);
-}
-
-static void set_masses(nnp_md* md)
-{
-    for (int i = 0; i < md->n; i++) {
-        md->row_mass[i] = md->mass[md->list->order[i]] * NNP_AMU_A2_FS2;
-        md->row_inverse[i] = 1 / md->row_mass[i];
-    }
-}
-
-/* One spare array is enough: each array in turn is copied into it and becomes the next spare. */
-static void unsort(nnp_md* md)
-{
-    double** arrays[] = {&md->v, &md->x_old, &md->v_old, &md->x};
-    for (int k = 0; k < 4; k++) {
-        nnp_md_to_caller(md, *arrays[k], md->swap);
-        double* full = md->swap;
-        md->swap = *arrays[k];
-        *arrays[k] = full;
-    }
-}
-
-static void resort(nnp_md* md)
-{
-    double** arrays[] = {&md->x, &md->v, &md->x_old, &md->v_old};
-    for (int k = 0; k < 4; k++) {
-        nnp_md_to_rows(md, *arrays[k], md->swap);
-        double* full = md->swap;
-        md->swap = *arrays[k];
-        *arrays[k] = full;
-    }
-    set_masses(md);
-}
-
-int nnp_md_build(nnp_md* md)
-{
-    if (md->sorted) unsort(md);
-    md->sorted = md->forces_valid = md->virial_valid = 0;
-    int status = nnp_work_build(md->work, md->n, md->species, md->x, md->has_cell ? md->cell : NULL, md->pbc);
-    if (status) return status;
-    resort(md);
-    md->sorted = 1;
-    md->n_builds++;
-    return NNP_OK;
-}
-
-static int evaluate(nnp_md* md)
+static int evaluate(nnp_md* md, const nnp_row_hook* hook)
 {
     int64_t every = md->options.virial_every;
     int with_virial = every > 0 && md->step % every == 0;
@@ -73,24 +13,28 @@ static int evaluate(nnp_md* md)
     r.forces = md->f;
     r.virial = with_virial ? md->virial : NULL;
     md->forces_valid = md->virial_valid = 0;
-    int status = nnp_work_evaluate(md->work, &r);
+    int status = nnp_work_evaluate(md->work, &r, hook);
     if (status) return status;
     md->forces_valid = 1;
     md->virial_valid = with_virial;
     return NNP_OK;
 }
 
-int nnp_md_update(nnp_md* md)
+int nnp_md_forces(nnp_md* md, double moved2, int ahead, const nnp_row_hook* hook)
 {
     double limit = 0.5 * md->skin;
-    if (md->sorted) {
-        double moved = nnp_neigh_refresh_sorted(md->list, md->x, md->threads);
-        if (moved <= limit * limit) return evaluate(md);
+    if (!md->sorted || !(moved2 <= limit * limit)) {
+        int status = nnp_md_build(md, ahead);
+        if (status) return status;
+        nnp_neigh_refresh_sorted(md->list, md->x, md->threads);
     }
-    int status = nnp_md_build(md);
-    if (status) return status;
-    nnp_neigh_refresh_sorted(md->list, md->x, md->threads);
-    return evaluate(md);
+    return evaluate(md, hook);
+}
+
+int nnp_md_update(nnp_md* md)
+{
+    double moved2 = md->sorted ? nnp_neigh_refresh_sorted(md->list, md->x, md->threads) : 0;
+    return nnp_md_forces(md, moved2, 0, NULL);
 }
 
 int nnp_md_ready(nnp_md* md) { return md->forces_valid ? NNP_OK : nnp_md_update(md); }
@@ -100,6 +44,16 @@ double nnp_md_sum(const nnp_md* md, int k)
     double total = 0;
     for (int b = 0; b < md->n_blocks; b++) total += md->sums[b * NNP_MD_SUMS + k];
     return total;
+}
+
+double nnp_md_largest(const nnp_md* md, int k)
+{
+    double largest = 0;
+    for (int b = 0; b < md->n_blocks; b++) {
+        double value = md->sums[b * NNP_MD_SUMS + k];
+        largest = value > largest ? value : largest;
+    }
+    return largest;
 }
 
 static int block_end(const nnp_md* md, int b)

@@ -8,20 +8,11 @@
 /* Furthest that an atom may go in one step, A: beyond it the run has diverged. */
 static const double STEP_MAX = 1e3;
 
-/* x_old, v_old -> x, v: v = v_old + dt/2 f/m, x = x_old + dt v. Nonzero if an atom went too far. */
 static int block_kick_drift(const nnp_md* md, int first, int end)
 {
-    const double dt = md->options.dt, half = 0.5 * dt;
-    int bad = 0;
-    for (int i = first; i < end; i++) {
-        double h = half * md->row_inverse[i];
-        for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
-            md->v[k] = md->v_old[k] + h * md->f[k];
-            md->x[k] = md->x_old[k] + dt * md->v[k];
-            bad |= !(fabs(md->x[k] - md->x_old[k]) <= STEP_MAX);
-        }
-    }
-    return bad;
+    const size_t k = 3 * (size_t)first;
+    return md->kernels->drift(end - first, md->options.dt, STEP_MAX, md->row_inverse + first, md->f + k,
+                              md->v_old + k, md->x_old + k, md->v + k, md->x + k);
 }
 
 /* B A O A: v = v_old + dt/2 f/m; x = x_old + dt/2 v; v <- c v + sqrt(1-c^2) sqrt(kB T/m) R; x += dt/2 v,
@@ -56,47 +47,36 @@ static int any_bad(const nnp_md* md)
     return bad;
 }
 
+/* The new positions go to the list at once, as if it were still good: sums [1] is how far they are from it.
+ */
 static int first_half(nnp_md* md)
 {
-    int langevin = md->options.ensemble == NNP_MD_LANGEVIN;
-#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
-    for (int b = 0; b < md->n_blocks; b++) {
-        int first = b * NNP_MD_BLOCK, end = first + NNP_MD_BLOCK < md->n ? first + NNP_MD_BLOCK : md->n;
-        md->bad[b] = langevin ? block_baoa(md, first, end, md->sums + b * NNP_MD_SUMS)
-                              : block_kick_drift(md, first, end);
-    }
-    return any_bad(md);
-}
-
-/* v += dt/2 f/m; the block's kinetic energy; nonzero if a force is over the limit or not a number. */
-static int block_kick(const nnp_md* md, int first, int end, double* kinetic)
-{
-    const double half = 0.5 * md->options.dt, limit = md->options.f_max * md->options.f_max;
-    double twice = 0;
-    int bad = 0;
-    for (int i = first; i < end; i++) {
-        double h = half * md->row_inverse[i], f2 = 0, v2 = 0;
-        for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
-            double f = md->f[k], v = md->v[k] + h * f;
-            md->v[k] = v;
-            f2 += f * f;
-            v2 += v * v;
+    const int langevin = md->options.ensemble == NNP_MD_LANGEVIN, n_ghost = md->list->n_ghost;
+#pragma omp parallel num_threads(md->threads) if (md -> threads > 1)
+    {
+#pragma omp for schedule(static)
+        for (int b = 0; b < md->n_blocks; b++) {
+            int first = b * NNP_MD_BLOCK, end = first + NNP_MD_BLOCK < md->n ? first + NNP_MD_BLOCK : md->n;
+            double* sums = md->sums + b * NNP_MD_SUMS;
+            md->bad[b] = langevin ? block_baoa(md, first, end, sums) : block_kick_drift(md, first, end);
+            sums[1] = nnp_neigh_move(md->list, md->x, NULL, first, end);
         }
-        bad |= !(f2 <= limit);
-        twice += md->row_mass[i] * v2;
-    }
-    *kinetic = 0.5 * twice;
-    return bad;
-}
-
-static int second_half(nnp_md* md)
-{
-#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
-    for (int b = 0; b < md->n_blocks; b++) {
-        int first = b * NNP_MD_BLOCK, end = first + NNP_MD_BLOCK < md->n ? first + NNP_MD_BLOCK : md->n;
-        md->bad[b] = block_kick(md, first, end, md->sums + b * NNP_MD_SUMS);
+#pragma omp for schedule(static)
+        for (int g = 0; g < n_ghost; g += NNP_MD_BLOCK)
+            nnp_neigh_move_ghosts(md->list, md->x, NULL, g,
+                                  n_ghost - g < NNP_MD_BLOCK ? n_ghost : g + NNP_MD_BLOCK);
     }
     return any_bad(md);
+}
+
+/* The second half of the step for rows whose forces have just been summed. */
+static void second_half(void* of, int first, int end)
+{
+    const nnp_md* md = of;
+    const int b = first / NNP_MD_BLOCK;
+    const size_t k = 3 * (size_t)first;
+    md->bad[b] = md->kernels->kick(end - first, md->options.dt, md->options.f_max, md->row_inverse + first,
+                                   md->row_mass + first, md->f + k, md->v + k, md->sums + b * NNP_MD_SUMS);
 }
 
 static int diverged_force(const nnp_md* md)
@@ -162,18 +142,19 @@ static void rescale(nnp_md* md)
     md->heat += kinetic * (alpha * alpha - 1);
 }
 
-/* The list is kept while no atom is skin/2 from where it was built; nnp_md_update() finds that out while it
- * copies the positions. The step counts as taken only when energy and forces have passed the guard. */
+/* The list is kept while no atom is skin/2 from its place in it. The step counts as taken only when energy
+ * and forces have passed the guard. */
 int nnp_md_step(nnp_md* md)
 {
     swap_states(md);
     if (first_half(md)) return bad_step(md, diverged_position(md));
     double heat = md->options.ensemble == NNP_MD_LANGEVIN ? nnp_md_sum(md, 0) : 0;
-    md->step++; /* the step whose forces follow: nnp_md_update() asks which ones want a virial */
-    int status = nnp_md_update(md);
+    const nnp_row_hook kick = {second_half, md};
+    md->step++; /* the step whose forces follow: nnp_md_forces() asks which ones want a virial */
+    int status = nnp_md_forces(md, nnp_md_largest(md, 1), 1, &kick);
     md->step--;
     if (status) return bad_step(md, refused(md, status));
-    if (second_half(md)) return bad_step(md, diverged_force(md));
+    if (any_bad(md)) return bad_step(md, diverged_force(md));
     if (!isfinite(md->potential)) {
         status = nnp_fail(NNP_ERR_DIVERGED, "step %lld: energy is %g (state of step %lld kept)",
                           (long long)md->step + 1, md->potential, (long long)md->step);

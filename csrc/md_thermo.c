@@ -31,7 +31,7 @@ static int need_virial(nnp_md* md)
     if (md->virial_valid) return NNP_OK;
     nnp_results r = {0};
     r.virial = md->virial;
-    int status = nnp_work_evaluate(md->work, &r);
+    int status = nnp_work_evaluate(md->work, &r, NULL);
     if (!status) md->virial_valid = 1;
     return status;
 }

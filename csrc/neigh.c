@@ -172,7 +172,8 @@ static int place_ghosts(nnp_neigh* list, int n_threads)
     if (offset[n_blocks] + n > 2147483647)
         return nnp_fail(NNP_ERR_GEOMETRY, "cutoff %g needs more than 2^31 periodic images", grid->cutoff);
     const int n_ghost = (int)offset[n_blocks];
-    if (reserve_ghosts(list, n_ghost) || reserve_points(list, n, (size_t)n + n_ghost)) return NNP_ERR_MEMORY;
+    if (reserve_ghosts(list, n_ghost) || reserve_points(list, n, (size_t)n + n_ghost + NNP_NEIGH_BEHIND))
+        return NNP_ERR_MEMORY;
     list_ghosts(list, n_threads);
     if (nnp_sort_by_key(&scratch->histogram, &scratch->cap_histogram, n_ghost, scratch->key, grid->n_bins,
                         scratch->ghost_start, scratch->ghost_permutation, n_threads))
@@ -265,36 +266,50 @@ int nnp_neigh_build(nnp_neigh* list, int n, const int* species, const double* x,
     return status ? make_empty(list, status) : NNP_OK;
 }
 
-/* x[row] = position + shift, |position - x_built|^2 maximal; order NULL: positions by row. */
-static double refresh(nnp_neigh* list, const double* x, const int* order, int n_threads)
+double nnp_neigh_move(nnp_neigh* list, const double* x, const int* order, int first, int end)
 {
-    const int n = list->n, n_ghost = list->n_ghost;
     double largest = 0, poison = 0;
-#pragma omp parallel num_threads(n_threads) if (n_threads > 1)
-    {
-#pragma omp for schedule(static) reduction(max : largest) reduction(+ : poison)
-        for (int row = 0; row < n; row++) {
-            const double *p = x + 3 * (size_t)(order ? order[row] : row),
-                         *from = list->x_built + 3 * (size_t)row;
-            const double* shift = list->shift + 3 * (size_t)row;
-            double *to = list->x + 4 * (size_t)row, d2 = 0;
-            for (int c = 0; c < 3; c++) {
-                double d = p[c] - from[c];
-                d2 += d * d;
-                to[c] = p[c] + shift[c];
-            }
-            largest = d2 > largest ? d2 : largest;
-            poison += 0 * d2;
+    for (int row = first; row < end; row++) {
+        const double* p = x + 3 * (size_t)(order ? order[row] : row);
+        const double *from = list->x_built + 3 * (size_t)row, *shift = list->shift + 3 * (size_t)row;
+        double *to = list->x + 4 * (size_t)row, d2 = 0;
+        for (int c = 0; c < 3; c++) {
+            double d = p[c] - from[c];
+            d2 += d * d;
+            to[c] = p[c] + shift[c];
         }
-#pragma omp for schedule(static)
-        for (int g = 0; g < n_ghost; g++) {
-            int row = list->owner[g];
-            const double *p = x + 3 * (size_t)(order ? order[row] : row),
-                         *shift = list->shift + 3 * (size_t)(n + g);
-            for (int c = 0; c < 3; c++) list->x[4 * (size_t)(n + g) + c] = p[c] + shift[c];
-        }
+        largest = d2 > largest ? d2 : largest;
+        poison += 0 * d2;
     }
     return poison == 0 ? largest : INFINITY;
+}
+
+void nnp_neigh_move_ghosts(nnp_neigh* list, const double* x, const int* order, int first, int end)
+{
+    for (int g = first; g < end; g++) {
+        const size_t k = (size_t)list->n + g;
+        const int row = list->owner[g];
+        const double* p = x + 3 * (size_t)(order ? order[row] : row);
+        for (int c = 0; c < 3; c++) list->x[4 * k + c] = p[c] + list->shift[3 * k + c];
+    }
+}
+
+static double refresh(nnp_neigh* list, const double* x, const int* order, int n_threads)
+{
+    const int n = list->n, n_ghost = list->n_ghost, block = NNP_NEIGH_BLOCK;
+    double largest = 0;
+#pragma omp parallel num_threads(n_threads) if (n_threads > 1)
+    {
+#pragma omp for schedule(static) reduction(max : largest)
+        for (int row = 0; row < n; row += block) {
+            double d2 = nnp_neigh_move(list, x, order, row, n - row < block ? n : row + block);
+            largest = d2 > largest ? d2 : largest;
+        }
+#pragma omp for schedule(static)
+        for (int g = 0; g < n_ghost; g += block)
+            nnp_neigh_move_ghosts(list, x, order, g, n_ghost - g < block ? n_ghost : g + block);
+    }
+    return largest;
 }
 
 double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads)

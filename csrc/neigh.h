@@ -42,4 +42,9 @@ double nnp_neigh_refresh(nnp_neigh* list, const double* x, int n_threads);
 /* The same with x in list order (row by row). */
 double nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads);
 
+/* The same in pieces, for a caller's parallel region: rows [first, end), which give their largest squared
+ * displacement, and ghosts [first, end). order NULL: x in list order. */
+double nnp_neigh_move(nnp_neigh* list, const double* x, const int* order, int first, int end);
+void nnp_neigh_move_ghosts(nnp_neigh* list, const double* x, const int* order, int first, int end);
+
 #endif /* NNP_NEIGH_H */

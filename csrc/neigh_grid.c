@@ -336,14 +336,19 @@ static int useful(const nnp_grid* grid, const double* position, const int* m)
 
 int64_t nnp_grid_images(const nnp_grid* grid, const double* position, int* images)
 {
-    int least[3], most[3], any = 0;
+    double below[3], above[3];
+    int least[3], most[3], near = 0;
     for (int d = 0; d < 3; d++) {
         double s = fraction(grid, position, d);
-        least[d] = -floor_int(s - (grid->s_lo[d] - grid->reach[d])); /* ceil(q) = -floor(-q) */
-        most[d] = floor_int(grid->s_hi[d] + grid->reach[d] - s);
-        any |= least[d] | most[d];
+        below[d] = s - (grid->s_lo[d] - grid->reach[d]);
+        above[d] = grid->s_hi[d] + grid->reach[d] - s;
+        near |= (below[d] >= 1) | (below[d] < 0) | (above[d] >= 1) | (above[d] < 0);
     }
-    if (!any) return 0;
+    if (!near) return 0; /* most atoms */
+    for (int d = 0; d < 3; d++) {
+        least[d] = -floor_int(below[d]); /* ceil(q) = -floor(-q) */
+        most[d] = floor_int(above[d]);
+    }
     int64_t count = 0;
     int m[3];
     for (m[2] = least[2]; m[2] <= most[2]; m[2]++)

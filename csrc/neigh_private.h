@@ -40,8 +40,9 @@ typedef struct nnp_neigh_scratch {
 
 enum {
     NNP_NEIGH_BLOCK = 256,
-    MOST_ATOMS = 2147483647 - 2 * NNP_NEIGH_BLOCK
-}; /* the last block's end is an int */
+    MOST_ATOMS = 2147483647 - 2 * NNP_NEIGH_BLOCK, /* the last block's end is an int */
+    NNP_NEIGH_BEHIND = 3                           /* points there is room for behind the last of list->x */
+};
 
 /* Number of the bin (x, y, z): tiles of 4 x 4 x 4 bins, x fastest between and within, so that what lies close
  * in space lies close in memory in all three directions. */
@@ -79,7 +80,7 @@ int nnp_neigh_scratch_new(nnp_neigh* list);
 
 /* ---- neigh_search.c ---- */
 
-/* Fills first and index from x, atom_start and ghost_start. */
+/* Fills first and index from x (with NNP_NEIGH_BEHIND points of room), atom_start and ghost_start. */
 int nnp_neigh_search(nnp_neigh* list, int n_threads);
 
 #endif /* NNP_NEIGH_PRIVATE_H */

@@ -32,6 +32,29 @@ typedef struct pack {
  * *doubtful is set when some candidate is between inner and outer. */
 typedef int search_row(const pack* p, int self, int* out, int* doubtful);
 
+/* Appends points begin .. end-1 of x [][4] to the candidates; NNP_NEIGH_BEHIND more may be read, and written.
+ */
+typedef void append_points(pack* p, const double* x, int begin, int end, const double* centre);
+
+typedef struct variant {
+    search_row* row;
+    append_points* append;
+} variant;
+
+static void append_baseline(pack* p, const double* x, int begin, int end, const double* centre)
+{
+    float *px = p->x + p->n, *py = p->y + p->n, *pz = p->z + p->n;
+    int* id = p->id + p->n;
+    x += 4 * (size_t)begin;
+    for (int k = 0; k < end - begin; k++) {
+        px[k] = (float)(x[4 * k] - centre[0]);
+        py[k] = (float)(x[4 * k + 1] - centre[1]);
+        pz[k] = (float)(x[4 * k + 2] - centre[2]);
+        id[k] = begin + k;
+    }
+    p->n += end - begin;
+}
+
 static int row_baseline(const pack* p, int self, int* out, int* doubtful)
 {
     const float *x = p->x, *y = p->y, *z = p->z, inner = p->inner, outer = p->outer;
@@ -78,6 +101,29 @@ row_avx512(const pack* p, int self, int* out, int* doubtful)
     return found;
 }
 
+/* Four points at a time: x y z species of each, transposed. Up to three behind the last are overwritten
+ * later. */
+__attribute__((target("avx2"))) static void append_avx2(pack* p, const double* x, int begin, int end,
+                                                        const double* centre)
+{
+    const __m256d c = _mm256_setr_pd(centre[0], centre[1], centre[2], 0);
+    __m128i id = _mm_add_epi32(_mm_set1_epi32(begin), _mm_setr_epi32(0, 1, 2, 3));
+    for (int k = 0; k < end - begin; k += 4) {
+        const double* from = x + 4 * (size_t)(begin + k);
+        __m128 a = _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_load_pd(from), c));
+        __m128 b = _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_load_pd(from + 4), c));
+        __m128 d = _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_load_pd(from + 8), c));
+        __m128 e = _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_load_pd(from + 12), c));
+        _MM_TRANSPOSE4_PS(a, b, d, e);
+        _mm_storeu_ps(p->x + p->n + k, a);
+        _mm_storeu_ps(p->y + p->n + k, b);
+        _mm_storeu_ps(p->z + p->n + k, d);
+        _mm_storeu_si128((__m128i*)(p->id + p->n + k), id);
+        id = _mm_add_epi32(id, _mm_set1_epi32(4));
+    }
+    p->n += end - begin;
+}
+
 __attribute__((target("avx2,fma,popcnt"))) static int row_avx2(const pack* p, int self, int* out,
                                                                int* doubtful)
 {
@@ -106,19 +152,20 @@ __attribute__((target("avx2,fma,popcnt"))) static int row_avx2(const pack* p, in
 #endif
 
 /* NNPCORE_ISA=baseline|avx2|avx512 lowers what the processor offers. */
-static search_row* choose_row(void)
+static variant choose(void)
 {
 #ifdef NNP_NEIGH_X86
     const char* wanted = getenv("NNPCORE_ISA");
-    if (wanted && !strcmp(wanted, "baseline")) return row_baseline;
+    if (wanted && !strcmp(wanted, "baseline")) return (variant){row_baseline, append_baseline};
     int narrow = wanted && !strcmp(wanted, "avx2");
     __builtin_cpu_init();
     if (!narrow && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-        return row_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return row_avx2;
+        return (variant){row_avx512, append_avx2};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return (variant){row_avx2, append_avx2};
 #endif
-    return row_baseline;
+    return (variant){row_baseline, append_baseline};
 }
 
 /* The exact test, for rows in doubt. */
@@ -133,20 +180,6 @@ static int row_exact(const nnp_neigh* list, const pack* p, int row, int* out)
         if (r2 < limit && p->id[k] != row) out[found++] = p->id[k];
     }
     return found;
-}
-
-static void append(pack* p, const double* x, int begin, int end, const double* centre)
-{
-    float *px = p->x + p->n, *py = p->y + p->n, *pz = p->z + p->n;
-    int* id = p->id + p->n;
-    x += 4 * (size_t)begin;
-    for (int k = 0; k < end - begin; k++) {
-        px[k] = (float)(x[4 * k] - centre[0]);
-        py[k] = (float)(x[4 * k + 1] - centre[1]);
-        pz[k] = (float)(x[4 * k + 2] - centre[2]);
-        id[k] = begin + k;
-    }
-    p->n += end - begin;
 }
 
 /* r^2 that the float test cannot mistake: coordinates are within 3/2 of a bin (2 with room) of the centre,
@@ -187,7 +220,7 @@ static void find_runs(runs* r, const nnp_grid* grid, int bin)
         }
 }
 
-static void fill_pack(pack* p, const nnp_neigh* list, int bin)
+static void fill_pack(pack* p, const nnp_neigh* list, append_points* append, int bin)
 {
     const nnp_neigh_scratch* scratch = list->scratch;
     const nnp_grid* grid = &scratch->grid;
@@ -200,8 +233,8 @@ static void fill_pack(pack* p, const nnp_neigh* list, int bin)
     for (int k = 0; k < r.n; k++) {
         int begin = r.begin[k], end = r.end[k];
         if (begin <= bin && bin < end) p->self = p->n + atoms[bin] - atoms[begin];
-        append(p, list->x, atoms[begin], atoms[end], centre);
-        append(p, list->x, n + ghosts[begin], n + ghosts[end], centre);
+        if (atoms[begin] < atoms[end]) append(p, list->x, atoms[begin], atoms[end], centre);
+        if (ghosts[begin] < ghosts[end]) append(p, list->x, n + ghosts[begin], n + ghosts[end], centre);
     }
     for (int k = p->n; k % LANES; k++) p->x[k] = p->y[k] = p->z[k] = FAR_AWAY, p->id[k] = 0;
     p->bin = bin;
@@ -239,7 +272,7 @@ typedef struct chunk_room {
 static chunk_room plan_room(int most)
 {
     chunk_room room;
-    room.lane = ((size_t)most + LANES) / LANES * LANES;
+    room.lane = ((size_t)most + NNP_NEIGH_BEHIND + LANES) / LANES * LANES;
     size_t rows = ((size_t)1 << 24) / room.lane;
     room.rows = rows < 1 ? 1 : rows > NNP_NEIGH_BLOCK ? NNP_NEIGH_BLOCK : (int)rows;
     room.pairs = (size_t)room.rows * room.lane + LANES;
@@ -248,15 +281,15 @@ static chunk_room plan_room(int most)
 }
 
 /* Pairs of the rows begin .. end-1: out, and in first[row+1] their running number. */
-static int64_t search_chunk(const nnp_neigh* list, search_row* row_of, pack* p, const int* bins, int begin,
+static int64_t search_chunk(const nnp_neigh* list, const variant* use, pack* p, const int* bins, int begin,
                             int end, int* out)
 {
     const nnp_neigh_scratch* scratch = list->scratch;
     int64_t found = 0;
     for (int row = begin; row < end; row++) {
-        if (bins[row] != p->bin) fill_pack(p, list, bins[row]);
+        if (bins[row] != p->bin) fill_pack(p, list, use->append, bins[row]);
         int doubtful, self = p->self + row - scratch->atom_start[p->bin];
-        int count = row_of(p, self, out + found, &doubtful);
+        int count = use->row(p, self, out + found, &doubtful);
         if (doubtful) count = row_exact(list, p, row, out + found);
         found += count;
         list->first[row + 1] = found;
@@ -268,7 +301,7 @@ static int64_t search_chunk(const nnp_neigh* list, search_row* row_of, pack* p, 
 static int64_t search_all(nnp_neigh* list, const chunk_room* room, int n_threads)
 {
     nnp_neigh_scratch* scratch = list->scratch;
-    search_row* row_of = choose_row();
+    const variant use = choose();
     const int n = list->n, n_chunks = (n - 1) / room->rows + 1;
     const int64_t capacity = (int64_t)list->cap_pairs;
     int64_t total = 0;
@@ -282,7 +315,7 @@ static int64_t search_all(nnp_neigh* list, const chunk_room* room, int n_threads
 #pragma omp for ordered schedule(dynamic, 1)
         for (int chunk = 0; chunk < n_chunks; chunk++) {
             int begin = chunk * room->rows, end = n - begin < room->rows ? n : begin + room->rows;
-            int64_t found = search_chunk(list, row_of, &p, scratch->key, begin, end, out), offset;
+            int64_t found = search_chunk(list, &use, &p, scratch->key, begin, end, out), offset;
 #pragma omp ordered
             {
                 offset = total;
@@ -300,6 +333,7 @@ int nnp_neigh_search(nnp_neigh* list, int n_threads)
 {
     nnp_neigh_scratch* scratch = list->scratch;
     double estimate;
+    memset(list->x + 4 * (size_t)list->n_total, 0, NNP_NEIGH_BEHIND * 4 * sizeof(double));
     chunk_room room = plan_room(count_candidates(list, &estimate));
     size_t wanted = (size_t)(estimate * 1.06) + 1024;
     if (nnp_reserve(&scratch->pack, &scratch->cap_pack, room.bytes * n_threads, 1)) return NNP_ERR_MEMORY;

@@ -141,18 +141,24 @@ static int localise(nnp_plan* plan, const nnp_system* s, const nnp_chunk* chunk,
     for (int row = row0; row < row1; ++row) {
         const double* const xi = s->x + 4 * (int64_t)row_atom(s, row);
         int* const near = r->near + (int64_t)(row - row0) * plan->n_species;
-        memset(near, 0, (size_t)plan->n_species * sizeof(int));
+        int of_one = 0; /* near[0] where there is one species: a register, no chain of stores and loads */
+        for (int t = 0; t < plan->n_species; ++t) near[t] = 0;
         for (int64_t p = s->first[row]; p < s->first[row + 1]; ++p) {
             const int atom = s->index[p];
             const double* const xj = s->x + 4 * (int64_t)atom;
             const double x = xj[0] - xi[0], y = xj[1] - xi[1], z = xj[2] - xi[2];
-            near[(int)xj[3]] += x * x + y * y + z * z < near2;
+            const int is_near = x * x + y * y + z * z < near2;
+            if (plan->n_species == 1)
+                of_one += is_near;
+            else
+                near[(int)xj[3]] += is_near;
             if (r->mark[atom] < 0) {
                 r->mark[atom] = n_own + n_halo;
                 r->halo[n_halo++] = atom;
             }
             plan->local[p] = r->mark[atom];
         }
+        if (plan->n_species == 1) *near = of_one;
         sort_row(plan, s, row, r);
     }
     for (int row = row0; row < row1; ++row) r->mark[row_atom(s, row)] = -1;

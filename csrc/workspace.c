@@ -103,7 +103,9 @@ int nnp_work_prepare(nnp_workspace* w, const nnp_system* s)
     int status = nnp_plan_build(&w->plan, s, w->model->n_species, w->k->width, nnp_near_cutoff(w->model),
                                 w->n_threads);
     if (!status) status = nnp_scratch_reserve(&w->scratch, w->k, w->model, &w->plan, 0, w->n_threads);
-    if (!status) status = nnp_reserve(&w->per_row, &w->cap_rows, (size_t)s->n, 10 * sizeof(double));
+    if (!status)
+        status = nnp_reserve(&w->per_row, &w->cap_rows, 10 * (size_t)s->n + (size_t)s->n / NNP_WORK_ROWS + 1,
+                             sizeof(double));
     if (!status && w->model->bp && w->model->bp[0].minimum)
         status = nnp_reserve(&w->outside, &w->cap_outside, (size_t)s->n, sizeof(int));
     return status;
@@ -149,15 +151,23 @@ void nnp_workspace_renew(nnp_workspace* w)
     w->host.kind = NNP_HOST_NONE;
 }
 
-int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* force, double* virial,
-                 double* virials, nnp_clash* clash)
+static int prepare_output(nnp_workspace* w, double* energy, double* force, double* virial, double* virials,
+                          nnp_output* out)
 {
     const size_t halo = (size_t)w->plan.chunks[w->plan.n_chunks].halo;
     w->rows_outside = -1;
     const int status =
         nnp_reserve(&w->part, &w->cap_part, halo * (virials ? 13 : 4) + (halo == 0), sizeof(double));
+    *out = (nnp_output){energy, force, w->part, virial, virials, w->part + 4 * halo, NULL, 0, w->outside};
+    return status;
+}
+
+int nnp_work_run(nnp_workspace* w, const nnp_system* s, double* energy, double* force, double* virial,
+                 double* virials, nnp_clash* clash)
+{
+    nnp_output out;
+    const int status = prepare_output(w, energy, force, virial, virials, &out);
     if (status) return status;
-    const nnp_output out = {energy, force, w->part, virial, virials, w->part + 4 * halo, NULL, 0, w->outside};
     *clash = nnp_run_chunks(w->k, w->model, w->packed, s, &w->plan, &w->scratch, w->n_threads, &out);
     count_outside(w, s->n);
     return NNP_OK;
@@ -177,20 +187,24 @@ int nnp_work_build(nnp_workspace* w, int n, const int* species, const double* x,
     return nnp_work_prepare(w, &s);
 }
 
-enum { SUM_ROWS = 256 };
-
-/* What other chunks did to rows [i0, i1), and E0; 0 if a number is not finite. */
-static int finish_rows(nnp_workspace* w, int i0, int i1, const nnp_results* r, double* e, double* f)
+/* What other chunks did to rows [i0, i1), and E0; their energy. 0 if a number is not finite. */
+static int finish_rows(nnp_workspace* w, int i0, int i1, const nnp_results* r, double* e, double* f,
+                       double* energy)
 {
     const nnp_plan* const plan = &w->plan;
-    double check = 0;
+    const double* const e0 = w->model->e0;
+    double zero[3] = {0}; /* three sums: none waits for another */
     nnp_plan_gather(plan, w->part, 4, 3, i0, i1, f);
     if (r->virials)
         nnp_plan_gather(plan, w->part + 4 * plan->chunks[plan->n_chunks].halo, 9, 9, i0, i1, r->virials);
-    for (int i = i0; i < i1; ++i) e[i] += w->model->e0[(int)w->list.x[4 * (int64_t)i + 3]];
-    for (int i = i0; i < i1; ++i) check += e[i] * 0;
-    for (int64_t i = 3 * (int64_t)i0; i < 3 * (int64_t)i1; ++i) check += f[i] * 0;
-    return check == 0;
+    if (w->model->n_species == 1)
+        for (int i = i0; i < i1; ++i) e[i] += e0[0];
+    else
+        for (int i = i0; i < i1; ++i) e[i] += e0[(int)w->list.x[4 * (int64_t)i + 3]];
+    *energy = nnp_block_sum(e + i0, i1 - i0, 1);
+    for (int64_t i = i0; i < i1; ++i)
+        for (int c = 0; c < 3; ++c) zero[c] += 0 * f[3 * i + c];
+    return zero[0] + zero[1] + zero[2] + 0 * *energy == 0;
 }
 
 /* Atoms so close that a term overflowed would give numbers without meaning. */
@@ -206,26 +220,35 @@ static int not_finite(const nnp_neigh* l, const double* e, const double* f)
     return nnp_fail(NNP_ERR_DIVERGED, "a force on atom %d is not finite: atoms too close?", l->order[i]);
 }
 
-int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r)
+int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r, const nnp_row_hook* hook)
 {
     w->n_threads = nnp_threads_for(w->wanted_threads, w->list.n);
     const nnp_system s = work_system(w);
-    const int n = s.n, n_sums = (n + SUM_ROWS - 1) / SUM_ROWS;
+    const int n = s.n, n_sums = (n + NNP_WORK_ROWS - 1) / NNP_WORK_ROWS;
     double* const e = r->energies ? r->energies : w->per_row;
     double* const f = r->forces ? r->forces : w->per_row + n;
     double* const v = r->virial ? w->per_row + 4 * (int64_t)n : NULL;
-    nnp_clash clash;
-    int status = nnp_work_run(w, &s, e, f, v, r->virials, &clash);
+    double* const sums = w->per_row + 10 * (int64_t)n;
+    nnp_clash clash = {-1, -1};
+    nnp_output out;
+    const int status = prepare_output(w, e, f, v, r->virials, &out);
     if (status) return status;
-    if (clash.row >= 0) return nnp_clash_error(&w->list, clash, w->clash);
     int finite = 1;
-#pragma omp parallel for schedule(static) num_threads(w->n_threads)                                          \
-    reduction(&& : finite) if (w->n_threads > 1 && n_sums > 1)
-    for (int b = 0; b < n_sums; ++b)
-        finite =
-            finish_rows(w, b * SUM_ROWS, (b + 1) * SUM_ROWS < n ? (b + 1) * SUM_ROWS : n, r, e, f) && finite;
+#pragma omp parallel num_threads(w->n_threads) if (w -> n_threads > 1)
+    {
+        nnp_share_chunks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, &out, &clash);
+#pragma omp for schedule(static) reduction(&& : finite)
+        for (int b = 0; b < (clash.row < 0 ? n_sums : 0); ++b) {
+            const int i0 = b * NNP_WORK_ROWS, i1 = n - i0 < NNP_WORK_ROWS ? n : i0 + NNP_WORK_ROWS;
+            finite = finish_rows(w, i0, i1, r, e, f, sums + b) && finite;
+            if (hook) hook->rows(hook->of, i0, i1);
+        }
+    }
+    if (clash.row >= 0) return nnp_clash_error(&w->list, clash, w->clash);
+    count_outside(w, n);
     if (!finite) return not_finite(&w->list, e, f);
-    if (r->energy) *r->energy = nnp_block_sum(e, n, 1);
+    if (r->energy) *r->energy = 0;
+    for (int b = 0; b < n_sums && r->energy; ++b) *r->energy += sums[b];
     if (r->virial)
         for (int c = 0; c < 6; ++c) r->virial[c] = nnp_block_sum(v + c, n, 6);
     return NNP_OK;
@@ -290,7 +313,7 @@ int nnp_compute_cell(const nnp_model* model, nnp_workspace* w, int n, const int*
     if (r->virials && !virials) return nnp_fail(NNP_ERR_MEMORY, "out of memory: virials of %d atoms", n);
     nnp_results rows = {&energy, w->per_row, r->forces ? w->per_row + n : NULL, r->virial ? virial : NULL,
                         virials};
-    status = nnp_work_evaluate(w, &rows);
+    status = nnp_work_evaluate(w, &rows, NULL);
     if (!status) {
         if (r->energy) *r->energy += energy;
         if (r->virial)

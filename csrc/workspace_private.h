@@ -18,7 +18,8 @@ struct nnp_workspace {
     nnp_plan plan;
     nnp_scratch scratch;
     double* part;    /* [halo][4], then [halo][9] where virials of atoms are wanted */
-    double* per_row; /* [n][1 + 3 + 6]: energies, forces, virials of rows */
+    double* per_row; /* [n][1 + 3 + 6]: energies, forces, virials of rows; then sums of energies,
+                        NNP_WORK_ROWS rows each */
     size_t cap_part, cap_rows;
     int* outside; /* [n] functions of each row outside their training range; NULL: the model keeps none */
     size_t cap_outside;

@@ -14,7 +14,14 @@ import numpy as np
 from . import _core, library, sources
 
 VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
-WRAPPED = ("nnp_get_kernels", "nnp_plan_gather", "nnp_plan_build", "nnp_neigh_build", "nnp_neigh_refresh_sorted")
+WRAPPED = (
+    "nnp_get_kernels",
+    "nnp_plan_gather",
+    "nnp_plan_build",
+    "nnp_neigh_build",
+    "nnp_neigh_move",
+    "nnp_neigh_move_ghosts",
+)
 SPLIT = ("step", "forces", "gather", "refresh", "list", "plan", "builds", "halo")
 
 

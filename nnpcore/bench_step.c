@@ -2,7 +2,7 @@
  * and bench/bench_core.c. The core is not touched: the linker puts the functions below around its own,
  *
  *   cc ... bench_step.c libnnpcore.a -Wl,--wrap=nnp_get_kernels,--wrap=nnp_plan_gather,--wrap=nnp_plan_build
- *      -Wl,--wrap=nnp_neigh_build,--wrap=nnp_neigh_refresh_sorted -lm -fopenmp
+ *      -Wl,--wrap=nnp_neigh_build,--wrap=nnp_neigh_move,--wrap=nnp_neigh_move_ghosts -lm -fopenmp
  *
  * Times are summed over threads: what a thread waits for the others belongs to no part, and shows in the
  * rest.
@@ -39,10 +39,13 @@ static nnp_clash timed_evaluate(const nnp_model* model, const void* packed, cons
 const nnp_kernels* __real_nnp_get_kernels(int precision);
 const nnp_kernels* __wrap_nnp_get_kernels(int precision)
 {
+    const nnp_kernels* const f64 = __real_nnp_get_kernels(NNP_F64); /* one table serves: the last one's */
     plain = __real_nnp_get_kernels(precision);
     if (!plain) return NULL;
     timed = *plain;
     timed.evaluate = timed_evaluate;
+    timed.drift = f64->drift;
+    timed.kick = f64->kick;
     return &timed;
 }
 
@@ -77,13 +80,21 @@ int __wrap_nnp_neigh_build(nnp_neigh* list, int n, const int* species, const dou
     return status;
 }
 
-double __real_nnp_neigh_refresh_sorted(nnp_neigh*, const double*, int);
-double __wrap_nnp_neigh_refresh_sorted(nnp_neigh* list, const double* x, int n_threads)
+double __real_nnp_neigh_move(nnp_neigh*, const double*, const int*, int, int);
+double __wrap_nnp_neigh_move(nnp_neigh* list, const double* x, const int* order, int first, int end)
 {
     const double begin = seconds_now();
-    const double moved = __real_nnp_neigh_refresh_sorted(list, x, n_threads);
-    add(REFRESH, begin, team);
+    const double moved = __real_nnp_neigh_move(list, x, order, first, end);
+    add(REFRESH, begin, 1);
     return moved;
+}
+
+void __real_nnp_neigh_move_ghosts(nnp_neigh*, const double*, const int*, int, int);
+void __wrap_nnp_neigh_move_ghosts(nnp_neigh* list, const double* x, const int* order, int first, int end)
+{
+    const double begin = seconds_now();
+    __real_nnp_neigh_move_ghosts(list, x, order, first, end);
+    add(REFRESH, begin, 1);
 }
 
 typedef struct nnp_bench_split {

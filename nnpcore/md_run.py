@@ -237,7 +237,7 @@ class _Run:
             return self._start(structure, options)
         options |= {"cell": arrays["cell"] if document["has_cell"] else None, "pbc": arrays["pbc"]}
         options |= {"masses": arrays["masses"], "velocities": arrays["v"]}
-        md = MD(self.model, arrays["x_list"], arrays["species"], **options)
+        md = MD(self.model, arrays["x"], arrays["species"], **options)
         self._sample(md)
         md.state = {**arrays, "step": document["step"], "heat": document["heat"]}
         if md.rdf:

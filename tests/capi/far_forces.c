@@ -16,7 +16,7 @@ typedef struct output {
 static void evaluate(nnp_workspace* w, output* o)
 {
     const nnp_results r = {&o->energy, o->energies, o->forces[0], o->virial, o->virials[0]};
-    CHECK(nnp_work_evaluate(w, &r) == NNP_OK);
+    CHECK(nnp_work_evaluate(w, &r, NULL) == NNP_OK);
 }
 
 static void check_forces(const nnp_model* model, int precision, int threads)

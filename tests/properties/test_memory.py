@@ -48,7 +48,7 @@ def test_dynamics():
     md = MD(
         Model.stillinger_weber("mW"), x, "O", cell, temperature=900, ensemble="langevin", dt=4.0, skin=0.3, threads=1
     )
-    md.run(1000)
+    md.run(50_000)  # until the list's arrays have had their largest sizes
     before, builds = in_use(), md.n_builds
     md.run(100_000)
     assert md.n_builds - builds > 5000

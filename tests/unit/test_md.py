@@ -277,6 +277,30 @@ def test_rebuilds_follow_the_skin():
     assert md.n_builds == n + 2
 
 
+@pytest.mark.parametrize("dt", [5.0, -5.0])
+def test_lists_are_made_for_where_the_atoms_go(dt):
+    """Forces are those of a fresh list at every step, and a list outlives one that is made where the atoms are."""
+    md = water(3, dt=dt)
+    while md.n_builds < 2:
+        md.run(1)
+    lives, at_rest = [0], []
+    start = md.positions
+    for _ in range(100):
+        builds = md.n_builds
+        md.run(1)
+        fresh = MW.compute(md.positions, "O", cell=md.state["cell"])
+        assert np.abs(md.forces - fresh.forces).max() < 1e-11
+        lives[-1] += 1
+        far = np.linalg.norm(md.positions - start, axis=1).max() > 0.5
+        if len(at_rest) < len(lives) and (far or md.n_builds > builds):
+            at_rest.append(lives[-1])
+        if md.n_builds > builds:
+            lives.append(0)
+            start = md.positions
+    full = len(lives) - 1
+    assert full > 3 and sum(lives[:full]) > 1.4 * sum(at_rest[:full])
+
+
 # ---- guard, stopping ----
 
 
@@ -327,6 +351,7 @@ def test_stop_from_another_thread():
 
 def test_ctrl_c_leaves_a_usable_state():
     md = water(3)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         md.run(10**9)
