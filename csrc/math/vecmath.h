@@ -19,8 +19,8 @@ NNP_FN nnp_vec nnp_exp(nnp_vec x) { return expf(x); }
 /* 2^n 2^f of an argument cut into n, in u = n + NNP_EXP_MAGIC, and the rest f.
  * float64 on AVX-512 keeps the powers of 2^(1/16) in two registers, n is a multiple of 1/16, |f| <= 1/32 and
  * 2^f = 1 + f q(f) needs but degree 5 for q (1e-17). Elsewhere n is whole, |f| <= 1/2, degree 10 (2e-16) or 5
- * (8e-8): by Estrin's scheme, whose terms do not wait for each other as those of Horner's do; by Horner's, the
- * shorter one, where the pipes are full all the same: AVX-512, and the GPU.
+ * (8e-8): by Estrin's scheme, whose terms do not wait for each other as those of Horner's do; by Horner's,
+ * the shorter one, where the pipes are full all the same: AVX-512, and the GPU.
  */
 #if NNP_ISA == 2 && NNP_REAL_BITS == 64
 #define NNP_EXP_MAGIC (NNP_ROUND_MAGIC / 16)
