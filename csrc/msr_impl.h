@@ -171,18 +171,38 @@ static void side_backward(const nnp_triplets* c, const nnp_side* s, const nnp_ve
     }
 }
 
+/* g[k] (+)= sum_f d_f dh/dT S of fingerprints f .. f+n-1 */
+NNP_FN void triplet_row_add(const nnp_triplets* c, int j, int end, size_t first, const nnp_vec* d, int f,
+                            const int n, int add, nnp_vec* g)
+{
+    const nnp_vec* const dh = c->dh + (size_t)f * (size_t)c->n_pairs + first;
+    const nnp_vec *ak = c->k.a + f * c->k.n, *bk = c->k.b + f * c->k.n;
+    nnp_vec a[3], b[3];
+    NNP_UNROLL for (int i = 0; i < n; ++i)
+    {
+        const nnp_vec half = NNP_R(0.25) * d[c->first + f + i];
+        a[i] = half * c->j.a[(f + i) * c->j.n + j];
+        b[i] = half * c->j.b[(f + i) * c->j.n + j];
+    }
+    for (int k = 0; k < end; ++k) {
+        nnp_vec sum = add ? g[k] : nnp_splat(0);
+        NNP_UNROLL for (int i = 0; i < n; ++i)
+        {
+            const nnp_vec s = a[i] * bk[i * c->k.n + k] + b[i] * ak[i * c->k.n + k];
+            sum += dh[(size_t)i * (size_t)c->n_pairs + k] * s;
+        }
+        g[k] = sum;
+    }
+}
+
 /* dE/dT of row j's pairs: sum_f d_f dh/dT S, halved once more for T = 1/2 (...); into g [end] */
 static void triplet_row_backward(const nnp_triplets* c, int j, int end, size_t first, const nnp_vec* d,
                                  nnp_vec* g)
 {
-    for (int k = 0; k < end; ++k) g[k] = nnp_splat(0);
-    for (int f = 0; f < c->nf; ++f) {
-        const nnp_vec* const dh = c->dh + (size_t)f * (size_t)c->n_pairs + first;
-        const nnp_vec *ak = c->k.a + f * c->k.n, *bk = c->k.b + f * c->k.n;
-        const nnp_vec a = NNP_R(0.25) * d[c->first + f] * c->j.a[f * c->j.n + j];
-        const nnp_vec b = NNP_R(0.25) * d[c->first + f] * c->j.b[f * c->j.n + j];
-        for (int k = 0; k < end; ++k) g[k] += dh[k] * (a * bk[k] + b * ak[k]);
-    }
+    int f = 0;
+    for (; f + 3 <= c->nf; f += 3) triplet_row_add(c, j, end, first, d, f, 3, f > 0, g);
+    for (; f + 2 <= c->nf; f += 2) triplet_row_add(c, j, end, first, d, f, 2, f > 0, g);
+    for (; f < c->nf; ++f) triplet_row_add(c, j, end, first, d, f, 1, f > 0, g);
 }
 
 /* Gradient of channel c's energy with respect to the four-vectors of its neighbours. */
