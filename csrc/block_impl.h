@@ -152,8 +152,7 @@ typedef struct nnp_find {
 } nnp_find;
 
 /* find_some: the quads x - c of four listed neighbours that are within the cutoff, each appended to its part.
- * Without a branch: what is too far is overwritten by the next, so NNP_FIND quads past the end are scratch.
- */
+ * Without a branch: what is too far is overwritten by the next; NNP_FIND quads past the end are scratch. */
 #if NNP_ISA == 2 && NNP_REAL_BITS == 32
 enum { NNP_FIND = 4 };
 NNP_FN void find_some(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j, int k, int l)
