@@ -95,8 +95,10 @@ static nnp_vec sw_evaluate(const nnp_baseline* base, nnp_block* b, nnp_arena* ar
         nnp_sw_radial(b->r[n], s, &v2, &dv2, &g[n - first], &dg[n - first]);
         energy += NNP_R(0.5) * v2;
         add_radial(b, n, NNP_R(0.5) * dv2);
-        moments_add(&m, g[n - first], b->ux[n], b->uy[n], b->uz[n]);
+        if (NNP_ISA == 2) moments_add(&m, g[n - first], b->ux[n], b->uy[n], b->uz[n]);
     }
+    if (NNP_ISA < 2) /* 16 registers do not hold these eleven sums beside what two exp want */
+        NNP_EACH_OF_SPECIES(b, base->s, n) moments_add(&m, g[n - first], b->ux[n], b->uy[n], b->uz[n]);
     const nnp_real le = s.lambda * s.epsilon, c0 = s.cos0, own = (NNP_R(1.0) - c0) * (NNP_R(1.0) - c0);
     const nnp_vec m22 =
         m.xx * m.xx + m.yy * m.yy + m.zz * m.zz + NNP_R(2.0) * (m.xy * m.xy + m.xz * m.xz + m.yz * m.yz);

@@ -48,6 +48,27 @@ typedef nnp_int nnp_quad_places __attribute__((vector_size(4 * sizeof(nnp_int)))
 #define NNP_SHUFFLE4(a, b, i, j, k, l) __builtin_shuffle(a, b, (nnp_quad_places){i, j, k, l})
 #endif
 
+/* Columns x, y, z, w of four quads. The pairs of the first step are those that one instruction makes. */
+NNP_FN void quad_transpose(nnp_quad q0, nnp_quad q1, nnp_quad q2, nnp_quad q3, nnp_quad* x, nnp_quad* y,
+                           nnp_quad* z, nnp_quad* w)
+{
+#if NNP_REAL_BITS == 64 && NNP_ISA < 2
+    const nnp_quad xz0 = NNP_SHUFFLE4(q0, q1, 0, 4, 2, 6), xz2 = NNP_SHUFFLE4(q2, q3, 0, 4, 2, 6);
+    const nnp_quad yw0 = NNP_SHUFFLE4(q0, q1, 1, 5, 3, 7), yw2 = NNP_SHUFFLE4(q2, q3, 1, 5, 3, 7);
+    *x = NNP_SHUFFLE4(xz0, xz2, 0, 1, 4, 5);
+    *y = NNP_SHUFFLE4(yw0, yw2, 0, 1, 4, 5);
+    *z = NNP_SHUFFLE4(xz0, xz2, 2, 3, 6, 7);
+    *w = NNP_SHUFFLE4(yw0, yw2, 2, 3, 6, 7);
+#else
+    const nnp_quad xy0 = NNP_SHUFFLE4(q0, q1, 0, 4, 1, 5), xy2 = NNP_SHUFFLE4(q2, q3, 0, 4, 1, 5);
+    const nnp_quad zw0 = NNP_SHUFFLE4(q0, q1, 2, 6, 3, 7), zw2 = NNP_SHUFFLE4(q2, q3, 2, 6, 3, 7);
+    *x = NNP_SHUFFLE4(xy0, xy2, 0, 1, 4, 5);
+    *y = NNP_SHUFFLE4(xy0, xy2, 2, 3, 6, 7);
+    *z = NNP_SHUFFLE4(zw0, zw2, 0, 1, 4, 5);
+    *w = NNP_SHUFFLE4(zw0, zw2, 2, 3, 6, 7);
+#endif
+}
+
 /* Atoms of a chunk: its rows, then its halo. */
 typedef struct nnp_local {
     int row, n_own, n;
@@ -130,9 +151,8 @@ typedef struct nnp_find {
     nnp_real near2, cut2;
 } nnp_find;
 
-/* The quads x[list] - c of n <= NNP_FIND listed neighbours (more: see block_find) that are within the cutoff,
- * each appended to its part. Without a branch: what is too far is overwritten by the next, so NNP_FIND quads
- * past the end are scratch. */
+/* find_some: the quads x - c of four listed neighbours that are within the cutoff, each appended to its part.
+ * Without a branch: what is too far is overwritten by the next; NNP_FIND quads past the end are scratch. */
 #if NNP_ISA == 2 && NNP_REAL_BITS == 32
 enum { NNP_FIND = 4 };
 NNP_FN void find_some(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j, int k, int l)
@@ -177,14 +197,50 @@ NNP_FN void find_some(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j
 }
 #else
 enum { NNP_FIND = 1 };
-NNP_FN void find_one(nnp_find* f, const nnp_point* x, nnp_point c, int i)
+
+/* (q0, q1, q2, q3): bits of numbers that are below bound */
+NNP_FN int quad_below(nnp_quad q, nnp_real bound)
 {
-    const nnp_quad q = NNP_TO_QUAD(x[i] - c), s = q * q;
-    const nnp_real r2 = s[0] + s[1] + s[2];
-    const int near = r2 < f->near2, far = r2 < f->cut2 && !near;
-    *(near ? f->near : f->far) = q;
-    f->near += near;
-    f->far += far;
+#if NNP_REAL_BITS == 64 && NNP_ISA == 1
+    return _mm256_movemask_pd((__m256d)(q < bound));
+#elif defined(__SSE2__)
+    typedef int32_t places __attribute__((vector_size(16)));
+    return _mm_movemask_ps((__m128) __builtin_convertvector(q < bound, places));
+#else
+    return (q[0] < bound) | (q[1] < bound) << 1 | (q[2] < bound) << 2 | (q[3] < bound) << 3;
+#endif
+}
+
+/* For each of 16 masks: its bits up to the first, second, third and fourth, in reals of as many quads. */
+static const uint8_t find_places[16][4] = {
+    {0, 0, 0, 0}, {4, 4, 4, 4},   {0, 4, 4, 4},  {4, 8, 8, 8},   {0, 0, 4, 4}, {4, 4, 8, 8},
+    {0, 4, 8, 8}, {4, 8, 12, 12}, {0, 0, 0, 4},  {4, 4, 4, 8},   {0, 4, 4, 8}, {4, 8, 8, 12},
+    {0, 0, 4, 8}, {4, 4, 8, 12},  {0, 4, 8, 12}, {4, 8, 12, 16},
+};
+
+/* Those of four quads whose bit is set, to part; returns its end. */
+NNP_FN nnp_quad* find_append(nnp_quad* part, int bits, nnp_quad q0, nnp_quad q1, nnp_quad q2, nnp_quad q3)
+{
+    nnp_real* const to = (nnp_real*)part;
+    const uint8_t* const place = find_places[bits];
+    *(nnp_quad*)to = q0;
+    *(nnp_quad*)(to + place[0]) = q1;
+    *(nnp_quad*)(to + place[1]) = q2;
+    *(nnp_quad*)(to + place[2]) = q3;
+    return (nnp_quad*)(to + place[3]);
+}
+
+NNP_FN void find_some(nnp_find* f, const nnp_point* x, nnp_point c, int i, int j, int k, int l)
+{
+    const nnp_quad q0 = NNP_TO_QUAD(x[i] - c), q1 = NNP_TO_QUAD(x[j] - c);
+    const nnp_quad q2 = NNP_TO_QUAD(x[k] - c), q3 = NNP_TO_QUAD(x[l] - c);
+    nnp_quad x2, y2, z2, unused;
+    quad_transpose(q0 * q0, q1 * q1, q2 * q2, q3 * q3, &x2, &y2, &z2, &unused);
+    const nnp_quad r2 = x2 + y2 + z2;
+    const int near = quad_below(r2, f->near2);
+    f->near = find_append(f->near, near, q0, q1, q2, q3);
+    if (!(f->near2 < f->cut2)) return;
+    f->far = find_append(f->far, quad_below(r2, f->cut2) & ~near, q0, q1, q2, q3);
 }
 #endif
 
@@ -192,16 +248,11 @@ NNP_FN void block_find(nnp_find* f, const nnp_point* x, int centre, const int* l
 {
     nnp_point c = x[centre];
     c[3] = 0;
-#if NNP_ISA == 2
     int k = 0;
     for (; k + 4 <= n; k += 4) find_some(f, x, c, list[k], list[k + 1], list[k + 2], list[k + 3]);
     if (k < n)
         find_some(f, x, c, list[k], k + 1 < n ? list[k + 1] : nobody, k + 2 < n ? list[k + 2] : nobody,
                   nobody);
-#else
-    (void)nobody;
-    for (int k = 0; k < n; ++k) find_one(f, x, c, list[k]);
-#endif
 }
 
 /* Lanes of quads [NNP_W][stride] to vectors x, y, z, id of neighbours first .. first + n - 1. */
@@ -216,12 +267,8 @@ static void block_transpose(nnp_block* b, const nnp_quad* quads, int stride, int
         for (int w = 0; w < NNP_W; w += 4) {
             const nnp_quad q0 = quads[w * stride], q1 = quads[(w + 1) * stride];
             const nnp_quad q2 = quads[(w + 2) * stride], q3 = quads[(w + 3) * stride];
-            const nnp_quad a = NNP_SHUFFLE4(q0, q1, 0, 4, 1, 5), c = NNP_SHUFFLE4(q2, q3, 0, 4, 1, 5);
-            const nnp_quad d = NNP_SHUFFLE4(q0, q1, 2, 6, 3, 7), e = NNP_SHUFFLE4(q2, q3, 2, 6, 3, 7);
-            *(nnp_quad*)(x + w) = NNP_SHUFFLE4(a, c, 0, 1, 4, 5);
-            *(nnp_quad*)(y + w) = NNP_SHUFFLE4(a, c, 2, 3, 6, 7);
-            *(nnp_quad*)(z + w) = NNP_SHUFFLE4(d, e, 0, 1, 4, 5);
-            *(nnp_quad*)(id + w) = NNP_SHUFFLE4(d, e, 2, 3, 6, 7);
+            quad_transpose(q0, q1, q2, q3, (nnp_quad*)(x + w), (nnp_quad*)(y + w), (nnp_quad*)(z + w),
+                           (nnp_quad*)(id + w));
         }
 #else
         for (int w = 0; w < NNP_W; ++w) {
@@ -347,12 +394,7 @@ NNP_FN void block_quads(const nnp_block* b, int n, nnp_quad* out)
     for (int w = 0; w < NNP_W; w += 4) {
         const nnp_quad x = *(const nnp_quad*)(gx + w), y = *(const nnp_quad*)(gy + w);
         const nnp_quad z = *(const nnp_quad*)(gz + w);
-        const nnp_quad a = NNP_SHUFFLE4(x, y, 0, 4, 1, 5), c = NNP_SHUFFLE4(x, y, 2, 6, 3, 7);
-        const nnp_quad d = NNP_SHUFFLE4(z, zero, 0, 4, 1, 5), e = NNP_SHUFFLE4(z, zero, 2, 6, 3, 7);
-        out[w] = NNP_SHUFFLE4(a, d, 0, 1, 4, 5);
-        out[w + 1] = NNP_SHUFFLE4(a, d, 2, 3, 6, 7);
-        out[w + 2] = NNP_SHUFFLE4(c, e, 0, 1, 4, 5);
-        out[w + 3] = NNP_SHUFFLE4(c, e, 2, 3, 6, 7);
+        quad_transpose(x, y, z, zero, out + w, out + w + 1, out + w + 2, out + w + 3);
     }
 #else
     for (int w = 0; w < NNP_W; ++w) {

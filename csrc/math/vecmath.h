@@ -19,7 +19,8 @@ NNP_FN nnp_vec nnp_exp(nnp_vec x) { return expf(x); }
 /* 2^n 2^f of an argument cut into n, in u = n + NNP_EXP_MAGIC, and the rest f.
  * float64 on AVX-512 keeps the powers of 2^(1/16) in two registers, n is a multiple of 1/16, |f| <= 1/32 and
  * 2^f = 1 + f q(f) needs but degree 5 for q (1e-17). Elsewhere n is whole, |f| <= 1/2, degree 10 (2e-16) or 5
- * (8e-8).
+ * (8e-8): by Estrin's scheme, whose terms do not wait for each other as those of Horner's do; by Horner's,
+ * the shorter one, where the pipes are full all the same: AVX-512, and the GPU.
  */
 #if NNP_ISA == 2 && NNP_REAL_BITS == 64
 #define NNP_EXP_MAGIC (NNP_ROUND_MAGIC / 16)
@@ -51,22 +52,35 @@ NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
 {
 #if NNP_REAL_BITS == 64
-    nnp_vec p = f * 7.0725859492692236999e-9 + 1.0208690299958305835e-7;
-    p = p * f + 1.3215442587921689653e-6;
-    p = p * f + 1.5252657260200837064e-5;
-    p = p * f + 1.5403530441736050155e-4;
-    p = p * f + 1.3333558230164973899e-3;
-    p = p * f + 9.6181291076068885273e-3;
-    p = p * f + 5.5504108664447719166e-2;
-    p = p * f + 2.402265069591009822e-1;
-    p = p * f + 6.9314718055994998286e-1;
-    p = p * f + 1.0;
+    const nnp_real c[] = {1.0,
+                          6.9314718055994998286e-1,
+                          2.402265069591009822e-1,
+                          5.5504108664447719166e-2,
+                          9.6181291076068885273e-3,
+                          1.3333558230164973899e-3,
+                          1.5403530441736050155e-4,
+                          1.5252657260200837064e-5,
+                          1.3215442587921689653e-6,
+                          1.0208690299958305835e-7,
+                          7.0725859492692236999e-9};
+#ifdef NNP_GPU
+    nnp_vec p = ((((f * c[10] + c[9]) * f + c[8]) * f + c[7]) * f + c[6]) * f + c[5];
+    p = ((((p * f + c[4]) * f + c[3]) * f + c[2]) * f + c[1]) * f + c[0];
 #else
-    nnp_vec p = f * 1.33908633647e-3f + 9.67603191832e-3f;
-    p = p * f + 5.55035711422e-2f;
-    p = p * f + 2.40221074853e-1f;
-    p = p * f + 6.93147188026e-1f;
-    p = p * f + 1.0f;
+    const nnp_vec g = f * f, h = g * g;
+    const nnp_vec p0 = f * c[1] + c[0], p2 = f * c[3] + c[2], p4 = f * c[5] + c[4], p6 = f * c[7] + c[6];
+    const nnp_vec p8 = g * c[10] + (f * c[9] + c[8]);
+    const nnp_vec p = (p8 * h + (p6 * g + p4)) * h + (p2 * g + p0);
+#endif
+#else
+    const nnp_real c[] = {
+        1.0f, 6.93147188026e-1f, 2.40221074853e-1f, 5.55035711422e-2f, 9.67603191832e-3f, 1.33908633647e-3f};
+#if NNP_ISA == 2
+    const nnp_vec p = ((((f * c[5] + c[4]) * f + c[3]) * f + c[2]) * f + c[1]) * f + c[0];
+#else
+    const nnp_vec g = f * f;
+    const nnp_vec p = ((f * c[5] + c[4]) * g + (f * c[3] + c[2])) * g + (f * c[1] + c[0]);
+#endif
 #endif
     return nnp_scale2(p, u);
 }
