@@ -131,8 +131,8 @@ typedef struct nnp_kernels {
     double (*dot)(int n, const void* a, const void* b);
     /* Velocity Verlet of n <= NNP_WORK_ROWS atoms, float64 tables only; inverse, mass [n], the others [n][3].
      * drift: v = v_old + dt/2 f/m, x = x_old + dt v; nonzero if an atom moves more than most along an axis,
-     * or to no number. kick: v += dt/2 f/m and the kinetic energy; nonzero if a |f| is over most, or no
-     * number. */
+     * or to no number. kick: v += dt/2 f/m and, unless NULL, the kinetic energy; nonzero if a |f| is over
+     * most, or no number. */
     int (*drift)(int n, double dt, double most, const double* inverse, const double* f, const double* v_old,
                  const double* x_old, double* v, double* x);
     int (*kick)(int n, double dt, double most, const double* inverse, const double* mass, const double* f,

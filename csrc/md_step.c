@@ -69,14 +69,16 @@ static int first_half(nnp_md* md)
     return any_bad(md);
 }
 
-/* The second half of the step for rows whose forces have just been summed. */
+/* The second half of the step for rows whose forces have just been summed; rescale() wants the kinetic
+ * energy. */
 static void second_half(void* of, int first, int end)
 {
     const nnp_md* md = of;
     const int b = first / NNP_MD_BLOCK;
     const size_t k = 3 * (size_t)first;
+    double* kinetic = md->options.ensemble == NNP_MD_BUSSI ? md->sums + b * NNP_MD_SUMS : NULL;
     md->bad[b] = md->kernels->kick(end - first, md->options.dt, md->options.f_max, md->row_inverse + first,
-                                   md->row_mass + first, md->f + k, md->v + k, md->sums + b * NNP_MD_SUMS);
+                                   md->row_mass + first, md->f + k, md->v + k, kinetic);
 }
 
 static int diverged_force(const nnp_md* md)

@@ -31,22 +31,28 @@ static int kernels_drift(int n, double dt, double most, const double* inverse, c
     return bad != 0;
 }
 
-static int kernels_kick(int n, double dt, double most, const double* inverse, const double* mass,
-                        const double* restrict f, double* restrict v, double* kinetic)
+static double step_kinetic(int n, const double* mass, const double* v)
 {
-    double h[3 * NNP_WORK_ROWS], m[3 * NNP_WORK_ROWS], sum[STEP_SUMS] = {0};
-    int64_t large = 0;
+    double m[3 * NNP_WORK_ROWS], sum[STEP_SUMS] = {0};
     int k = 0;
-    step_spread(n, 0.5 * dt, inverse, h);
     step_spread(n, 0.5, mass, m);
-    for (int j = 0; j < 3 * n; ++j) {
-        v[j] += h[j] * f[j];
-        large |= !(f[j] * f[j] <= most * most / 3);
-    }
     for (; k + STEP_SUMS <= 3 * n; k += STEP_SUMS)
         for (int s = 0; s < STEP_SUMS; ++s) sum[s] += m[k + s] * v[k + s] * v[k + s];
     for (; k < 3 * n; ++k) sum[0] += m[k] * v[k] * v[k];
-    *kinetic = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+static int kernels_kick(int n, double dt, double most, const double* inverse, const double* mass,
+                        const double* restrict f, double* restrict v, double* kinetic)
+{
+    double h[3 * NNP_WORK_ROWS];
+    int64_t large = 0;
+    step_spread(n, 0.5 * dt, inverse, h);
+    for (int k = 0; k < 3 * n; ++k) {
+        v[k] += h[k] * f[k];
+        large |= !(f[k] * f[k] <= most * most / 3);
+    }
+    if (kinetic) *kinetic = step_kinetic(n, mass, v);
     int bad = 0;
     for (int i = 0; i < n && large; ++i) {
         const double* const p = f + 3 * i;
