@@ -204,8 +204,9 @@ static int sort_rows(nnp_neigh* list, const double* x, int n_threads)
                            list->order, n_threads);
 }
 
-static void key_rows(nnp_neigh_scratch* scratch)
+static void key_rows(nnp_neigh_scratch* scratch, int n_threads)
 {
+#pragma omp parallel for schedule(static) num_threads(n_threads) if (n_threads > 1)
     for (int bin = 0; bin < scratch->grid.n_bins; bin++)
         for (int row = scratch->atom_start[bin]; row < scratch->atom_start[bin + 1]; row++)
             scratch->key[row] = bin;
@@ -222,7 +223,7 @@ static int build(nnp_neigh* list, const int* species, const double* x, int n_thr
     place_rows(list, species, x, n_threads);
     status = place_ghosts(list, n_threads);
     if (status) return status;
-    key_rows(scratch);
+    key_rows(scratch, n_threads);
     return nnp_neigh_search(list, n_threads);
 }
 

@@ -241,13 +241,15 @@ static void fill_pack(pack* p, const nnp_neigh* list, append_points* append, int
 }
 
 /* Most candidates any bin has, and an estimate of the number of pairs: the sphere's share of 27 bins. */
-static int count_candidates(const nnp_neigh* list, double* pairs)
+static int count_candidates(const nnp_neigh* list, int n_threads, double* pairs)
 {
     const nnp_neigh_scratch* scratch = list->scratch;
     const nnp_grid* grid = &scratch->grid;
     const int *atoms = scratch->atom_start, *ghosts = scratch->ghost_start;
     int most = 0;
-    double sum = 0;
+    int64_t sum = 0;
+#pragma omp parallel for schedule(static) num_threads(n_threads) reduction(max : most)                       \
+    reduction(+ : sum) if (n_threads > 1)
     for (int bin = 0; bin < grid->n_bins; bin++) {
         int own = atoms[bin + 1] - atoms[bin], count = 0;
         if (own == 0) continue;
@@ -255,11 +257,11 @@ static int count_candidates(const nnp_neigh* list, double* pairs)
         find_runs(&r, grid, bin);
         for (int k = 0; k < r.n; k++)
             count += atoms[r.end[k]] - atoms[r.begin[k]] + ghosts[r.end[k]] - ghosts[r.begin[k]];
-        if (count > most) most = count;
-        sum += (double)own * count;
+        most = count > most ? count : most;
+        sum += (int64_t)own * count;
     }
     double share = 4.18879 * pow(grid->cutoff, 3) / (27 * grid->bin[0] * grid->bin[1] * grid->bin[2]);
-    *pairs = sum * share;
+    *pairs = (double)sum * share;
     return most;
 }
 
@@ -334,7 +336,7 @@ int nnp_neigh_search(nnp_neigh* list, int n_threads)
     nnp_neigh_scratch* scratch = list->scratch;
     double estimate;
     memset(list->x + 4 * (size_t)list->n_total, 0, NNP_NEIGH_BEHIND * 4 * sizeof(double));
-    chunk_room room = plan_room(count_candidates(list, &estimate));
+    chunk_room room = plan_room(count_candidates(list, n_threads, &estimate));
     size_t wanted = (size_t)(estimate * 1.06) + 1024;
     if (nnp_reserve(&scratch->pack, &scratch->cap_pack, room.bytes * n_threads, 1)) return NNP_ERR_MEMORY;
     if (list->cap_pairs == 0 && nnp_reserve(&list->index, &list->cap_pairs, wanted, sizeof(int)))

@@ -34,7 +34,6 @@ SEED_BOX = 500  # molecules
 DENSITY, TEMPERATURE = 0.9978, 298.0  # g/cm3, K: mW at 1 atm
 LARGEST_FRAME = 20_000  # molecules in a frame of the training gradient
 SKIN = 1.0  # Angstrom
-STEPS = 50  # of dynamics in a run: four lists or so
 LATENCY = 0.2  # share of the nearer bound below which it does not limit
 
 
@@ -104,9 +103,15 @@ def time_gradient(models, system, precision, threads):
     return lambda: trainer.gradient(theta, frames), len(x)
 
 
-def time_md(name, steps=STEPS):
+def md_steps(n):
+    """Steps of dynamics in a run: four lists' lives, fewer where a step takes long."""
+    return 50 if n <= 200_000 else 20
+
+
+def time_md(name):
     def prepare(models, system, precision, threads):
         x, v, cell = system
+        steps = md_steps(len(x))
         md = MD(models[name], x, "O", cell, velocities=v, dt=5.0, precision=precision, threads=threads)
         return lambda: md.run(steps), len(x) * steps
 
@@ -155,7 +160,7 @@ class Roofline:
         n, dynamics = len(system[0]), task.startswith("md")
         key = (name, n, dynamics, precision if dynamics else "", threads)
         if key not in self._splits:
-            runs, steps = (3 if n < 50_000 else 1, STEPS) if dynamics else (1, 1)
+            runs, steps = (3 if n < 50_000 else 1, md_steps(n)) if dynamics else (1, 1)
             splits = [self.native.step(self.models[name], system, precision, threads, steps) for _ in range(runs)]
             self._splits[key] = sorted(splits, key=lambda s: s["step"])[runs // 2] if splits[0] else None
         return self._splits[key]
