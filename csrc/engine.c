@@ -24,7 +24,8 @@ nnp_clash nnp_run_chunks(const nnp_kernels* k, const nnp_model* model, const voi
                          int n_threads, const nnp_output* out)
 {
     nnp_clash first = {-1, -1};
-#pragma omp parallel num_threads(n_threads) if (n_threads > 1 && plan -> n_chunks > 1)
+    if (plan->n_chunks < 2) n_threads = 1;
+#pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     nnp_share_chunks(k, model, packed, system, plan, scratch, out, &first);
     return first;
 }

@@ -44,6 +44,12 @@ struct nnp_md {
     int64_t rdf_every, rdf_start;
 };
 
+/* Row behind the last of block b. */
+static inline int nnp_md_block_end(const nnp_md* md, int b)
+{
+    return md->n - b * NNP_MD_BLOCK < NNP_MD_BLOCK ? md->n : (b + 1) * NNP_MD_BLOCK;
+}
+
 /* md_list.c */
 void nnp_md_to_rows(const nnp_md* md, const double* caller, double* rows);
 void nnp_md_to_caller(const nnp_md* md, const double* rows, double* caller);

@@ -7,12 +7,6 @@
 /* Share of the skin's half that an atom may be ahead of itself in a new list: found by trial. */
 static const double AHEAD = 0.8;
 
-static int block_end(const nnp_md* md, int b)
-{
-    const int end = (b + 1) * NNP_MD_BLOCK;
-    return end < md->n ? end : md->n;
-}
-
 void nnp_md_to_rows(const nnp_md* md, const double* caller, double* rows)
 {
     const int* order = md->list->order;
@@ -33,7 +27,7 @@ void nnp_md_to_caller(const nnp_md* md, const double* rows, double* caller)
 static void block_motion(const nnp_md* md, int b)
 {
     double sum[NNP_MD_SUMS] = {0};
-    for (int i = b * NNP_MD_BLOCK; i < block_end(md, b); i++) {
+    for (int i = b * NNP_MD_BLOCK; i < nnp_md_block_end(md, b); i++) {
         double v2 = 0;
         for (size_t k = 3 * (size_t)i; k < 3 * (size_t)i + 3; k++) {
             const double d = md->x[k] - md->list->x_built[k];
@@ -124,6 +118,7 @@ int nnp_md_build(nnp_md* md, int ahead)
         else
             nnp_md_to_caller(md, md->x, md->swap);
         x_list = md->swap;
+#pragma omp parallel for schedule(static) num_threads(md->threads) if (md->threads > 1)
         for (int i = 0; i < md->n; i++) md->place[md->list->order[i]] = i;
     }
     md->sorted = md->forces_valid = md->virial_valid = 0;

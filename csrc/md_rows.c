@@ -56,16 +56,10 @@ double nnp_md_largest(const nnp_md* md, int k)
     return largest;
 }
 
-static int block_end(const nnp_md* md, int b)
-{
-    int end = (b + 1) * NNP_MD_BLOCK;
-    return end < md->n ? end : md->n;
-}
-
 static void block_kinetic(const nnp_md* md, int b)
 {
     double twice = 0;
-    for (int i = b * NNP_MD_BLOCK; i < block_end(md, b); i++) {
+    for (int i = b * NNP_MD_BLOCK; i < nnp_md_block_end(md, b); i++) {
         const double* v = md->v + 3 * (size_t)i;
         twice += md->row_mass[i] * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
     }
@@ -88,7 +82,7 @@ double nnp_md_degrees(const nnp_md* md)
 static void block_momentum(const nnp_md* md, int b)
 {
     double sum[NNP_MD_SUMS] = {0};
-    for (int i = b * NNP_MD_BLOCK; i < block_end(md, b); i++) {
+    for (int i = b * NNP_MD_BLOCK; i < nnp_md_block_end(md, b); i++) {
         for (int c = 0; c < 3; c++) sum[c] += md->row_mass[i] * md->v[3 * (size_t)i + c];
         sum[3] += md->row_mass[i];
     }

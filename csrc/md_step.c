@@ -52,11 +52,12 @@ static int any_bad(const nnp_md* md)
 static int first_half(nnp_md* md)
 {
     const int langevin = md->options.ensemble == NNP_MD_LANGEVIN, n_ghost = md->list->n_ghost;
-#pragma omp parallel num_threads(md->threads) if (md -> threads > 1)
+    const int threads = md->threads;
+#pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static)
         for (int b = 0; b < md->n_blocks; b++) {
-            int first = b * NNP_MD_BLOCK, end = first + NNP_MD_BLOCK < md->n ? first + NNP_MD_BLOCK : md->n;
+            int first = b * NNP_MD_BLOCK, end = nnp_md_block_end(md, b);
             double* sums = md->sums + b * NNP_MD_SUMS;
             md->bad[b] = langevin ? block_baoa(md, first, end, sums) : block_kick_drift(md, first, end);
             sums[1] = nnp_neigh_move(md->list, md->x, NULL, first, end);

@@ -234,7 +234,8 @@ int nnp_work_evaluate(nnp_workspace* w, const nnp_results* r, const nnp_row_hook
     const int status = prepare_output(w, e, f, v, r->virials, &out);
     if (status) return status;
     int finite = 1;
-#pragma omp parallel num_threads(w->n_threads) if (w -> n_threads > 1)
+    const int n_threads = w->n_threads;
+#pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     {
         nnp_share_chunks(w->k, w->model, w->packed, &s, &w->plan, &w->scratch, &out, &clash);
 #pragma omp for schedule(static) reduction(&& : finite)

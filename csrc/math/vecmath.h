@@ -38,7 +38,7 @@ NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
                           1.6104903319492543082, 1.6817928305074290861, 1.7562521603732994831,
                           1.8340080864093424635, 1.9152065613971472939};
     const nnp_vec t = (nnp_vec)_mm512_permutex2var_pd((__m512d)low, (__m512i)u, (__m512d)high);
-    const nnp_mask n = ((nnp_mask)u << (NNP_MANTISSA - 4)) & (-1LL << NNP_MANTISSA);
+    const nnp_mask n = ((nnp_mask)u << (NNP_MANTISSA - 4)) & -(1LL << NNP_MANTISSA);
     const nnp_vec s = (nnp_vec)((nnp_mask)t + n);
     nnp_vec q = f * 1.5403723980749256422e-4 + 1.333378157678426869e-3;
     q = q * f + 9.6181291069195378674e-3;
