@@ -27,6 +27,7 @@ AMU_A2_FS2 = 1.66053906660e-17 / 1.602176634e-19  # 1 amu Å^2/fs^2 in eV, CODAT
 KB = 8.617333262e-5  # eV/K
 HEAT = 0  # places of the device's scalars: csrc/cuda/md.cu
 BLOCK = 256
+AHEAD = 0.8  # csrc/md_list.c
 DIVERGED = 8  # NNP_ERR_DIVERGED
 DEFAULTS = {
     "ensemble": "nve",
@@ -89,22 +90,34 @@ class MD:
     def _to_caller(self, rows):
         return self.system.to_caller(rows)
 
-    def _build(self):
-        """List at x; every array of rows follows."""
-        arrays = [self.x, self.v, self.x_old, self.v_old]
-        if self._sorted:
-            arrays = [self._to_caller(a) for a in arrays]
-            self.x, self.v, self.x_old, self.v_old = arrays
-        self._sorted = self._valid = False
+    def _build(self, ahead=False):
+        """List at x, or (ahead; needs forces) where the atoms are going to be; every array of rows follows."""
+        self._valid = False
         self.energy = self.gradient = None  # room for the new list
-        self.x = self.system.build(self.x)
+        arrays = [self.x, self.v, self.x_old, self.v_old]
+        x_list = self._positions_ahead() if ahead else self.x
+        if self._sorted:
+            x_list, *arrays = [self._to_caller(a) for a in (x_list, *arrays)]
+            self.x, self.v, self.x_old, self.v_old = arrays
+        self._sorted = False
+        self.x_list = self.system.build(x_list, check=False)  # _evaluate() looks at x, where atoms may be less close
         order = self.system.order
-        self.v, self.x_old, self.v_old = (a[order] for a in arrays[1:])
+        self.x, self.v, self.x_old, self.v_old = (a[order] for a in arrays)
         self.inverse = self._inverse_caller[order]
-        self.x_list = self.x.copy()
         self.energy = self.xp.empty(self.n)
         self.gradient = gather.pair_array(self.system, self.precision)
         self._sorted = True
+
+    def _positions_ahead(self):
+        """x + tau v + tau^2/2 f/m, rows, no farther from x than AHEAD skin/2: csrc/md_list.c says why."""
+        xp, v, moved, most = self.xp, self.v, self.x - self.x_list, AHEAD * 0.5 * self.skin
+        along, size, speed = (float((a * b).sum()) for a, b in ((moved, v), (moved, moved), (v, v)))
+        if not along * self.values["dt"] > 0:
+            return self.x
+        tau = along / np.sqrt(size * speed) * most / float((v * v).sum(axis=1).max()) ** 0.5
+        way = tau * (v + 0.5 * tau * self.inverse[:, None] * self.f)
+        length = xp.sqrt((way * way).sum(axis=1, keepdims=True))
+        return self.x + way * (most / xp.maximum(length, most))
 
     def _evaluate(self):
         """Energies, pair gradients and forces at the atoms of the list."""
@@ -215,7 +228,7 @@ class MD:
 
     def _list_again(self):
         try:
-            self._build()
+            self._build(ahead=True)
             self.system.refresh(self.x)
         except GpuError:
             self._swap()

@@ -50,7 +50,7 @@ COMMON = {
     "full",
     "isfinite",
 }
-COMMON |= {"searchsorted", "sqrt", "where", "zeros"}
+COMMON |= {"maximum", "searchsorted", "sqrt", "where", "zeros"}
 
 
 class Numpy:
