@@ -27,8 +27,10 @@
 
 #if NNP_REAL_BITS == 32
 typedef int32_t nnp_int;
+typedef uint32_t nnp_uint;
 #else
 typedef int64_t nnp_int;
+typedef uint64_t nnp_uint;
 #endif
 
 #if NNP_ISA > 0
@@ -41,6 +43,7 @@ typedef int64_t nnp_int;
 
 typedef nnp_real nnp_vec __attribute__((vector_size(NNP_VEC_BYTES), may_alias));
 typedef nnp_int nnp_mask __attribute__((vector_size(NNP_VEC_BYTES), may_alias));
+typedef nnp_uint nnp_bits __attribute__((vector_size(NNP_VEC_BYTES), may_alias)); /* where sums wrap */
 
 NNP_FN nnp_vec nnp_splat(nnp_real a) { return (nnp_vec){0} + a; }
 
@@ -128,7 +131,7 @@ NNP_FN double nnp_lane_sum(nnp_vec a)
 
 NNP_FN nnp_vec nnp_scale2(nnp_vec p, nnp_vec u)
 {
-    return (nnp_vec)((nnp_mask)p + ((nnp_mask)u << NNP_MANTISSA));
+    return (nnp_vec)((nnp_bits)p + ((nnp_bits)u << NNP_MANTISSA));
 }
 
 #else

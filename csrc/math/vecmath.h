@@ -38,8 +38,8 @@ NNP_FN nnp_vec nnp_exp2_parts(nnp_vec f, nnp_vec u)
                           1.6104903319492543082, 1.6817928305074290861, 1.7562521603732994831,
                           1.8340080864093424635, 1.9152065613971472939};
     const nnp_vec t = (nnp_vec)_mm512_permutex2var_pd((__m512d)low, (__m512i)u, (__m512d)high);
-    const nnp_mask n = ((nnp_mask)u << (NNP_MANTISSA - 4)) & -(1LL << NNP_MANTISSA);
-    const nnp_vec s = (nnp_vec)((nnp_mask)t + n);
+    const nnp_bits n = ((nnp_bits)u << (NNP_MANTISSA - 4)) & -(1ULL << NNP_MANTISSA);
+    const nnp_vec s = (nnp_vec)((nnp_bits)t + n);
     nnp_vec q = f * 1.5403723980749256422e-4 + 1.333378157678426869e-3;
     q = q * f + 9.6181291069195378674e-3;
     q = q * f + 5.5504108656639298913e-2;
@@ -145,8 +145,8 @@ NNP_FN nnp_vec nnp_log(nnp_vec x)
 #else
     const nnp_int root_half = 0x3f3504f3, magic = 0x4b400000;
 #endif
-    const nnp_mask e = ((nnp_mask)x - root_half) >> NNP_MANTISSA;
-    const nnp_vec m = (nnp_vec)((nnp_mask)x - (e << NNP_MANTISSA));
+    const nnp_mask e = (nnp_mask)((nnp_bits)x - root_half) >> NNP_MANTISSA;
+    const nnp_vec m = (nnp_vec)((nnp_bits)x - ((nnp_bits)e << NNP_MANTISSA));
     const nnp_vec k = (nnp_vec)(e + magic) - NNP_ROUND_MAGIC;
     const nnp_vec f = m - NNP_R(1.0);
     const nnp_vec s = f / (NNP_R(2.0) + f);
